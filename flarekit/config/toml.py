@@ -1,0 +1,98 @@
+"""Configurations as TOML and as plain dictionaries, both ways, checked against the dataclass's fields."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from flarekit.errors import InputError
+
+T = TypeVar("T")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A nested plain dictionary of a configuration; fields that are None are left out (TOML has no null)."""
+    return {
+        field.name: _plain(value)
+        for field in dataclasses.fields(config)
+        if (value := getattr(config, field.name)) is not None
+    }
+
+
+def from_dict(kind: type[T], data: dict[str, Any]) -> T:
+    """A configuration from what `to_dict` gave. Raises ValueError on unknown fields and wrong types.
+
+    A field that is missing takes its default, or None where None is allowed.
+    """
+    hints = typing.get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if unknown := sorted(set(data) - set(fields)):
+        raise ValueError(f"unknown settings {unknown}; known are {sorted(fields)}")
+    values = {name: _typed(hints[name], data[name], name) for name in fields if name in data}
+    for name in fields:
+        if name not in values and type(None) in typing.get_args(hints[name]):
+            values[name] = None
+    return kind(**values)
+
+
+def dumps(data: dict[str, Any], *, prefix: str = "") -> str:
+    """TOML text of a nested dictionary of strings, numbers, booleans, lists and dictionaries."""
+    lines = [f"{key} = {_scalar(value)}" for key, value in data.items() if not isinstance(value, dict)]
+    for key, value in data.items():
+        if isinstance(value, dict):
+            lines += ["", f"[{prefix}{key}]", dumps(value, prefix=f"{prefix}{key}.")]
+    return "\n".join(lines).strip("\n")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The contents of a TOML file. Raises InputError."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", where=path) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"is not valid TOML ({error})", where=path) from error
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(_scalar(item) for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _typed(hint: Any, value: Any, name: str) -> Any:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
+    if dataclasses.is_dataclass(hint):
+        return from_dict(typing.cast(type, hint), value)
+    if typing.get_origin(hint) is tuple:
+        return _tuple(hint, value, name)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and (not isinstance(value, hint) or (hint is int and isinstance(value, bool))):
+        raise ValueError(f"{name} is a {hint.__name__}, got {value!r}")
+    return value
+
+
+def _tuple(hint: Any, value: Any, name: str) -> tuple:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{name} is a list, got {value!r}")
+    items = typing.get_args(hint)
+    if len(items) == 2 and items[1] is Ellipsis:
+        return tuple(_typed(items[0], item, name) for item in value)
+    if len(items) != len(value):
+        raise ValueError(f"{name} has {len(items)} values, got {value!r}")
+    return tuple(_typed(item, entry, name) for item, entry in zip(items, value, strict=True))

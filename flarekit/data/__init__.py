@@ -1,0 +1,1 @@
+"""From CTs to what networks see: windows, slice stores, datasets, augmentation."""

@@ -1,0 +1,62 @@
+"""In-plane geometry between a native slice and a network's input: spacing normalised, canvas padded with air."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from flarekit.config.preprocessing import PreprocessingConfig
+
+
+@dataclass(frozen=True)
+class NetworkGrid:
+    """A resampling (pixel centres aligned at the slice's middle) followed by centred padding."""
+
+    native: tuple[int, int]  # (H, W) pixels of the slice
+    resampled: tuple[int, int]  # pixels after resampling
+    canvas: tuple[int, int]  # (h, w) pixels of the network's input, never smaller than `resampled`
+
+    @classmethod
+    def of(
+        cls, native: tuple[int, int], spacing_mm: tuple[float, float], config: PreprocessingConfig
+    ) -> NetworkGrid:
+        """The grid for slices of (H, W) pixels at in-plane spacing (h, w) in mm."""
+        target = config.spacing_mm
+        resampled = native
+        if target is not None:
+            resampled = tuple(max(1, round(n * s / target)) for n, s in zip(native, spacing_mm, strict=True))
+        canvas = tuple(max(config.canvas, -(-n // config.multiple) * config.multiple) for n in resampled)
+        return cls(native, resampled, canvas)  # type: ignore[arg-type]
+
+    def to_network(self, image: Tensor) -> Tensor:
+        """float32 (B, C, h, w) from (B, C, H, W); what lies outside the slice is 0, the value of air."""
+        if self.resampled != self.native:
+            image = F.interpolate(image, self.resampled, mode="bilinear", align_corners=False, antialias=True)
+        return F.pad(image, self._padding())
+
+    def labels_to_network(self, classes: Tensor, *, outside: int = 0) -> Tensor:
+        """uint8 (B, h, w) from classes (B, H, W) by nearest neighbour; padding takes the class `outside`."""
+        if self.resampled != self.native:
+            classes = F.interpolate(classes[:, None], self.resampled, mode="nearest-exact")[:, 0]
+        return F.pad(classes, self._padding(), value=outside)
+
+    def from_network(self, planes: Tensor) -> Tensor:
+        """float32 (B, C, H, W) from planes (B, C, h, w), such as probabilities, by bilinear interpolation."""
+        left, _, top, _ = self._padding()
+        rows, columns = self.resampled
+        planes = planes[..., top : top + rows, left : left + columns]
+        if self.resampled == self.native:
+            return planes
+        return F.interpolate(planes, self.native, mode="bilinear", align_corners=False, antialias=True)
+
+    def _padding(self) -> tuple[int, int, int, int]:
+        rows, columns = (c - r for c, r in zip(self.canvas, self.resampled, strict=True))
+        return columns // 2, columns - columns // 2, rows // 2, rows - rows // 2
+
+
+def to_float(image: Tensor) -> Tensor:
+    """float32 in 0..1 from uint8 channels."""
+    return image.to(torch.float32).div_(255.0)

@@ -1,0 +1,169 @@
+"""Organs: their names, their ids in label files, their left/right pairs, and the classes networks see.
+
+A label file holds ids (any integers); networks, stores and scores work with classes: 0 is background and
+the organs follow as 1..n in the order of the set. `IGNORE` marks voxels whose class is not known.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from flarekit.errors import InputError, UsageError
+
+IGNORE = 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSet:
+    """The organs of a data set. Raises ValueError when names, ids and pairs do not fit together."""
+
+    name: str  # of the set, for messages and cards
+    names: tuple[str, ...]  # organs in class order: class c is names[c - 1]
+    ids: tuple[int, ...]  # their ids in label files
+    pairs: tuple[tuple[str, str], ...] = ()  # organs that a left/right mirror exchanges
+
+    def __post_init__(self) -> None:
+        if not self.names or len(self.names) >= IGNORE:
+            raise ValueError(f"a label set has 1 to {IGNORE - 1} organs, got {len(self.names)}")
+        if len(self.names) != len(self.ids):
+            raise ValueError(f"{len(self.names)} names but {len(self.ids)} ids")
+        if len(set(self.names)) != len(self.names) or len(set(self.ids)) != len(self.ids):
+            raise ValueError(f"names and ids must be unique, got {self.names} and {self.ids}")
+        if any(i <= 0 or i > 65535 for i in self.ids):
+            raise ValueError(f"organ ids lie in 1..65535 (0 is background), got {self.ids}")
+        paired = [organ for pair in self.pairs for organ in pair]
+        if any(len(pair) != 2 for pair in self.pairs) or len(set(paired)) != len(paired):
+            raise ValueError(f"pairs name two different organs each, got {self.pairs}")
+        if unknown := set(paired) - set(self.names):
+            raise ValueError(f"pairs name unknown organs {sorted(unknown)}")
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, background included."""
+        return len(self.names) + 1
+
+    def class_of(self, organ: str) -> int:
+        """The class of an organ by name (case, spaces, hyphens and underscores do not matter). Raises UsageError."""
+        wanted = _plain(organ)
+        for index, name in enumerate(self.names, start=1):
+            if _plain(name) == wanted:
+                return index
+        raise UsageError(f"unknown organ {organ!r}", remedy=f"Known: {', '.join(self.names)}.")
+
+    def parse(self, organs: str | None) -> tuple[int, ...]:
+        """Classes of a comma-separated list of names, in class order; all of them for None. Raises UsageError."""
+        if organs is None:
+            return tuple(range(1, self.classes))
+        return tuple(sorted({self.class_of(organ) for organ in organs.split(",") if organ.strip()}))
+
+    def mirror_table(self) -> np.ndarray:
+        """uint8 (256,): the class a voxel has after a left/right mirror; identity but for the pairs."""
+        table = np.arange(256, dtype=np.uint8)
+        for left, right in self.pairs:
+            a, b = self.class_of(left), self.class_of(right)
+            table[a], table[b] = b, a
+        return table
+
+    def to_classes(self, ids: np.ndarray, *, where: str | Path | None = None) -> np.ndarray:
+        """uint8 classes of an integer array of ids. Raises InputError naming ids that are not in the set."""
+        low, high = int(ids.min(initial=0)), int(ids.max(initial=0))
+        table = np.full(max(high, max(self.ids)) + 1, IGNORE, dtype=np.uint8)
+        table[0] = 0
+        table[list(self.ids)] = np.arange(1, self.classes, dtype=np.uint8)
+        classes = table[np.maximum(ids, 0)]
+        if low < 0 or (classes == IGNORE).any():
+            unknown = np.unique(ids[(ids < 0) | (classes == IGNORE)])[:5].tolist()
+            raise InputError(
+                f"holds label ids {unknown} that the label set {self.name!r} does not name",
+                where=where,
+                remedy="Describe the labels in dataset.json, or check that this is the right file.",
+            )
+        return classes
+
+    def to_ids(self, classes: np.ndarray) -> np.ndarray:
+        """Ids of an array of classes (no IGNORE in it), uint8 where they fit, else uint16."""
+        dtype = np.uint8 if max(self.ids) < 256 else np.uint16
+        return np.array((0, *self.ids), dtype=dtype)[classes]
+
+    def to_json(self) -> dict[str, object]:
+        """A plain dictionary that `from_json` reads back."""
+        return {
+            "name": self.name,
+            "names": list(self.names),
+            "ids": list(self.ids),
+            "pairs": [list(pair) for pair in self.pairs],
+        }
+
+    @classmethod
+    def from_json(cls, data: dict) -> LabelSet:
+        """The inverse of `to_json`. Raises ValueError or KeyError on other data."""
+        return cls(
+            name=data["name"],
+            names=tuple(data["names"]),
+            ids=tuple(int(i) for i in data["ids"]),
+            pairs=tuple((a, b) for a, b in data["pairs"]),
+        )
+
+
+FLARE22 = LabelSet(
+    name="flare22",
+    names=(
+        "liver",
+        "right_kidney",
+        "spleen",
+        "pancreas",
+        "aorta",
+        "inferior_vena_cava",
+        "right_adrenal_gland",
+        "left_adrenal_gland",
+        "gallbladder",
+        "esophagus",
+        "stomach",
+        "duodenum",
+        "left_kidney",
+    ),
+    ids=tuple(range(1, 14)),
+    pairs=(("right_kidney", "left_kidney"), ("right_adrenal_gland", "left_adrenal_gland")),
+)
+
+
+def read_dataset_json(path: Path) -> LabelSet:
+    """The label set a `dataset.json` describes (nnU-Net's file, with an optional list `pairs` of paired organs).
+
+    Both of nnU-Net's forms of `labels` are read, name to id and id to name. Raises InputError.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        organs = sorted(_organs(data["labels"]))
+        return LabelSet(
+            name=str(data.get("name", path.parent.name)),
+            names=tuple(name for _, name in organs),
+            ids=tuple(i for i, _ in organs),
+            pairs=tuple((a, b) for a, b in data.get("pairs", ())),
+        )
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", where=path) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"does not describe labels ({error})",
+            where=path,
+            remedy='It needs "labels": {"background": 0, "liver": 1, ...} and may have "pairs": [[left, right]].',
+        ) from error
+
+
+def _organs(labels: dict) -> Iterable[tuple[int, str]]:
+    for key, value in labels.items():
+        name, number = (value, key) if isinstance(value, str) else (key, value)
+        if isinstance(number, list):
+            raise ValueError(f"regions such as {name!r} are not supported, only plain ids")
+        if int(number) != 0 and name != "ignore":
+            yield int(number), name
+
+
+def _plain(organ: str) -> str:
+    return "".join(c for c in organ.lower() if c.isalnum())
