@@ -1,0 +1,89 @@
+"""What SimpleITK reads and writes: voxels of any format, geometry of NRRD and MetaImage (ITK is LPS)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from flarekit.errors import InputError
+from flarekit.volumes.raw import RawVolume
+
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def read_itk(path: Path) -> RawVolume:
+    """The voxels and affine of a .nrrd, .mha or .mhd file. Raises InputError."""
+    try:
+        image = _open(path, dimensions=3)
+    except RuntimeError as error:
+        raise unreadable(path) from error
+    return RawVolume(array=array_view(image), affine=affine_of(image), owner=image)
+
+
+def read_voxels(path: Path) -> tuple[np.ndarray, sitk.Image]:
+    """A read-only view (I, J, K) of a file's voxels and the image that owns them. Raises InputError."""
+    try:
+        image = _open(path, dimensions=3)
+    except RuntimeError as error:
+        raise unreadable(path) from error
+    return array_view(image), image
+
+
+def write_itk(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
+    """Write an array (I, J, K) with its affine to RAS+ mm as .nrrd or .mha, compressed. Raises OSError."""
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
+    lps = _LPS_TO_RAS @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    _silence()
+    try:
+        sitk.WriteImage(image, str(path), useCompression=True)
+    except RuntimeError as error:
+        raise OSError(str(error).strip().splitlines()[-1]) from error
+
+
+def array_view(image: sitk.Image) -> np.ndarray:
+    """A read-only view (I, J, K); it lives as long as the image does."""
+    array: np.ndarray = sitk.GetArrayViewFromImage(image).transpose(2, 1, 0)
+    return array
+
+
+def affine_of(image: sitk.Image) -> np.ndarray:
+    """(4, 4) float64, voxel (i, j, k, 1) to RAS+ mm."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    return _LPS_TO_RAS @ affine
+
+
+def unreadable(path: Path) -> InputError:
+    """The error for a file that SimpleITK gives up on."""
+    return InputError(
+        "cannot be read: it is damaged, cut short, or not a volume",
+        where=path,
+        remedy="Copy or download it again, or convert it to .nii.gz.",
+    )
+
+
+def _open(path: Path, *, dimensions: int) -> sitk.Image:
+    _silence()
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    if reader.GetDimension() != dimensions or reader.GetNumberOfComponents() != 1:
+        raise InputError(
+            f"has shape {reader.GetSize()} with {reader.GetNumberOfComponents()} values a voxel, "
+            f"a volume has {dimensions} axes and one value",
+            where=path,
+            remedy="Give one three-dimensional CT a file.",
+        )
+    return reader.Execute()
+
+
+def _silence() -> None:
+    """ITK writes its warnings to stderr by itself; what matters in them is raised as an error here."""
+    sitk.ProcessObject_SetGlobalWarningDisplay(False)

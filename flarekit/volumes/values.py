@@ -1,0 +1,83 @@
+"""From stored numbers to HU or label ids, slice by slice, so that no wide copy of a volume is ever made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from flarekit.errors import InputError
+from flarekit.volumes.raw import RawVolume
+
+_INT16 = np.iinfo(np.int16)
+
+
+def to_hu(array: np.ndarray, raw: RawVolume, path: Path) -> np.ndarray:
+    """int16 HU, contiguous, of stored values (Z, H, W): rounded, and clipped to what int16 holds.
+
+    Raises InputError when values are not finite, not numbers, or the same everywhere.
+    """
+    _require_numbers(array, path)
+    hu = np.empty(array.shape, dtype=np.int16)
+    for z, stored in enumerate(array):
+        plain = stored.dtype == np.int16 and not raw.is_scaled
+        hu[z] = stored if plain else np.clip(np.rint(_scaled(stored, raw)), _INT16.min, _INT16.max)
+    if hu.min() == hu.max():
+        raise InputError(
+            "holds no image: every voxel has the same value", where=path, remedy="Check how it was exported."
+        )
+    return hu
+
+
+def to_ids(array: np.ndarray, raw: RawVolume, path: Path) -> np.ndarray:
+    """Label ids, contiguous, of stored values (Z, H, W): uint8 where they all fit, else int32.
+
+    Raises InputError when values are not whole numbers.
+    """
+    _require_numbers(array, path)
+    if array.dtype.kind in "iu" and not raw.is_scaled:
+        return _narrowed(array)
+    ids = np.empty(array.shape, dtype=np.int32)
+    for z, stored in enumerate(array):
+        values = _scaled(stored, raw)
+        ids[z] = values
+        if values.dtype.kind == "f" and (ids[z] != values).any():
+            raise InputError(
+                f"is not a label map: slice {z} holds values that are not whole numbers",
+                where=path,
+                remedy="Labels must be integers; resample them by nearest neighbour.",
+            )
+    return _narrowed(ids)
+
+
+def _narrowed(ids: np.ndarray) -> np.ndarray:
+    fits = ids.min() >= 0 and ids.max() <= 255
+    return np.ascontiguousarray(ids, dtype=np.uint8 if fits else np.int32)
+
+
+def _scaled(stored: np.ndarray, raw: RawVolume) -> np.ndarray:
+    return stored * raw.slope + raw.intercept if raw.is_scaled else stored
+
+
+def _require_numbers(array: np.ndarray, path: Path) -> None:
+    if array.size == 0:
+        raise InputError(f"is empty: shape {array.shape}", where=path, remedy="Check how it was exported.")
+    if array.dtype.kind not in "iuf":
+        raise InputError(
+            f"holds values of type {array.dtype}, a volume holds one number a voxel",
+            where=path,
+            remedy="Convert it to a volume of integers.",
+        )
+    if array.dtype.kind == "f":
+        _require_finite(array, path)
+
+
+def _require_finite(array: np.ndarray, path: Path) -> None:
+    counts = np.array([np.count_nonzero(~np.isfinite(plane)) for plane in array])
+    if counts.any():
+        first = int(np.flatnonzero(counts)[0])
+        raise InputError(
+            f"holds {counts.sum()} voxels that are NaN or infinite, the first in slice {first}",
+            where=path,
+            remedy="Replace them, for example by -1024 (air).",
+        )
