@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -65,6 +66,11 @@ def write_text(target: Path, text: str, *, overwrite: bool = False) -> None:
     """Write `text` as UTF-8, whole or not at all. Raises OutputError."""
     with atomic_path(target, overwrite=overwrite) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(target: Path, data: object, *, overwrite: bool = False) -> None:
+    """Write `data` as indented JSON, whole or not at all. Raises OutputError."""
+    write_text(target, json.dumps(data, indent=2, ensure_ascii=False) + "\n", overwrite=overwrite)
 
 
 def refuse_existing(target: Path, *, overwrite: bool = False) -> None:

@@ -24,12 +24,9 @@ class NetworkGrid:
         cls, native: tuple[int, int], spacing_mm: tuple[float, float], config: PreprocessingConfig
     ) -> NetworkGrid:
         """The grid for slices of (H, W) pixels at in-plane spacing (h, w) in mm."""
-        target = config.spacing_mm
-        resampled = native
-        if target is not None:
-            resampled = tuple(max(1, round(n * s / target)) for n, s in zip(native, spacing_mm, strict=True))
-        canvas = tuple(max(config.canvas, -(-n // config.multiple) * config.multiple) for n in resampled)
-        return cls(native, resampled, canvas)  # type: ignore[arg-type]
+        scale_h, scale_w = (1.0, 1.0) if config.spacing_mm is None else (s / config.spacing_mm for s in spacing_mm)
+        resampled = max(1, round(native[0] * scale_h)), max(1, round(native[1] * scale_w))
+        return cls(native, resampled, (_canvas(resampled[0], config), _canvas(resampled[1], config)))
 
     def to_network(self, image: Tensor) -> Tensor:
         """float32 (B, C, h, w) from (B, C, H, W); what lies outside the slice is 0, the value of air."""
@@ -55,6 +52,10 @@ class NetworkGrid:
     def _padding(self) -> tuple[int, int, int, int]:
         rows, columns = (c - r for c, r in zip(self.canvas, self.resampled, strict=True))
         return columns // 2, columns - columns // 2, rows // 2, rows - rows // 2
+
+
+def _canvas(pixels: int, config: PreprocessingConfig) -> int:
+    return max(config.canvas, -(-pixels // config.multiple) * config.multiple)
 
 
 def to_float(image: Tensor) -> Tensor:

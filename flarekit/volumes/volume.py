@@ -46,7 +46,7 @@ class Volume:
             raise ValueError(f"a volume has three axes, got shape {array.shape}")
         affine = np.asarray(affine, dtype=np.float64)
         reorientation = Reorientation.from_affine(affine)
-        grid = SourceGrid(shape=array.shape, affine=affine, reorientation=reorientation)  # type: ignore[arg-type]
+        grid = SourceGrid(shape=array.shape, affine=affine, reorientation=reorientation)
         return cls(array=reorientation.to_canonical(array), source=grid, path=path)
 
     @property

@@ -1,0 +1,5 @@
+"""`python -m flarekit`."""
+
+from flarekit.cli import main
+
+raise SystemExit(main())

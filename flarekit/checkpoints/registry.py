@@ -1,0 +1,161 @@
+"""Checkpoints by name and version, in the user's data folder and in the package itself.
+
+A checkpoint is a folder ROOT/NAME/VERSION with `weights.safetensors` and `card.json`. Versions are
+immutable; a name without a version means the highest one. Packaged checkpoints (the starter weights)
+are read in place.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from torch import nn
+
+from flarekit import __version__, files
+from flarekit.checkpoints.card import Card, read_card
+from flarekit.checkpoints.weights import read_weights, write_weights
+from flarekit.errors import CheckpointError, UsageError
+from flarekit.models import build
+
+WEIGHTS, CARD = "weights.safetensors", "card.json"
+PACKAGED = Path(__file__).parent.parent / "starter"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint in memory: its card, and its networks in evaluation mode on the CPU, float32."""
+
+    card: Card
+    networks: dict[str, nn.Module]
+
+
+def home() -> Path:
+    """`$FLAREKIT_HOME`, else flarekit's folder among the user's data."""
+    if folder := os.environ.get("FLAREKIT_HOME"):
+        return Path(folder)
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "flarekit"
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Checkpoints under one folder that is written to, and one that is only read."""
+
+    root: Path
+    packaged: Path = PACKAGED
+
+    @classmethod
+    def default(cls) -> Registry:
+        """The user's registry and the packaged starter weights."""
+        return cls(home() / "checkpoints")
+
+    def cards(self) -> list[Card]:
+        """Every checkpoint's card, by name and version. Raises CheckpointError on a damaged one."""
+        folders = {folder for root in (self.root, self.packaged) for folder in _versions(root, "*")}
+        cards = [read_card(folder / CARD) for folder in folders]
+        return sorted(cards, key=lambda card: (card.name, card.version))
+
+    def folder(self, reference: str) -> Path:
+        """The folder of NAME or NAME@VERSION. Raises CheckpointError when there is none."""
+        name, version = _split(reference)
+        found = [*_versions(self.root, name), *_versions(self.packaged, name)]
+        found = [folder for folder in found if version in (None, int(folder.name))]
+        if not found:
+            known = sorted({folder.parent.name for r in (self.root, self.packaged) for folder in _versions(r, "*")})
+            raise CheckpointError(
+                f"unknown checkpoint {reference!r}", remedy=f"Known: {', '.join(known) or 'none'}."
+            )
+        return max(found, key=lambda folder: int(folder.name))
+
+    def card(self, reference: str) -> Card:
+        """The card of NAME or NAME@VERSION. Raises CheckpointError."""
+        return read_card(self.folder(reference) / CARD)
+
+    def load(self, reference: str, *, kind: str | None = None) -> Loaded:
+        """A checkpoint with its networks. Raises CheckpointError: unknown, of another kind, or damaged."""
+        folder = self.folder(reference)
+        card = read_card(folder / CARD)
+        if kind not in (None, card.kind):
+            raise CheckpointError(
+                f"{card.reference} is a {card.kind} checkpoint, a {kind} one is needed",
+                remedy="`flarekit models list` shows the kinds.",
+            )
+        verify(folder, card)
+        networks = {name: build(config) for name, config in card.networks.items()}
+        read_weights(folder / WEIGHTS, networks)
+        return Loaded(card, {name: network.eval() for name, network in networks.items()})
+
+    def publish(self, card: Card, networks: Mapping[str, nn.Module], *, half: bool = False) -> Card:
+        """Store networks under the card's name as its next version; the finished card comes back.
+
+        `half` stores float16. Raises OutputError when the registry cannot be written to.
+        """
+        check_name(card.name)
+        version = 1 + max((int(f.name) for f in self._all_versions(card.name)), default=0)
+        with files.atomic_folder(self.root / card.name / str(version)) as folder:
+            write_weights(folder / WEIGHTS, networks, half=half)
+            card = replace(
+                card,
+                version=version,
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                flarekit_version=__version__,
+                weights_sha256=files.sha256(folder / WEIGHTS),
+            )
+            files.write_json(folder / CARD, card.to_json())
+        return card
+
+    def remove(self, reference: str) -> Card:
+        """Delete one version, named in full; its card comes back. Raises UsageError or CheckpointError."""
+        if _split(reference)[1] is None:
+            raise UsageError(f"{reference!r} names no version", remedy="Say which, as in NAME@1.")
+        folder = self.folder(reference)
+        if folder.is_relative_to(self.packaged):
+            raise UsageError(f"{reference} comes with flarekit and cannot be removed")
+        card = read_card(folder / CARD)
+        with files.output_errors(folder):
+            grave = folder.with_name(f".tmp-removed-{folder.name}")
+            os.replace(folder, grave)
+            shutil.rmtree(grave)
+        return card
+
+    def _all_versions(self, name: str) -> list[Path]:
+        return [*_versions(self.root, name), *_versions(self.packaged, name)]
+
+
+def verify(folder: Path, card: Card) -> None:
+    """Raises CheckpointError when the weights are not the bytes the card was written for."""
+    weights = folder / WEIGHTS
+    if not weights.is_file() or files.sha256(weights) != card.weights_sha256:
+        raise CheckpointError(
+            "missing or changed since it was published (SHA-256 differs)",
+            where=weights,
+            remedy="Import the checkpoint again, or remove it with `flarekit models rm`.",
+        )
+
+
+def check_name(name: str) -> None:
+    """Raises UsageError on a name that cannot be a folder or be told from NAME@VERSION."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} is no name for a checkpoint", remedy="Use letters, digits, '.', '_' and '-', at most 64."
+        )
+
+
+def _versions(root: Path, name: str) -> list[Path]:
+    folders = root.glob(f"{name}/*")
+    return [f for f in folders if f.name.isdigit() and f.is_dir() and not f.parent.name.startswith(".")]
+
+
+def _split(reference: str) -> tuple[str, int | None]:
+    name, _, version = reference.partition("@")
+    check_name(name)
+    if version and not version.isdigit():
+        raise UsageError(f"{reference!r} has no numeric version", remedy="Write NAME or NAME@1.")
+    return name, int(version) if version else None

@@ -1,0 +1,89 @@
+"""What `flarekit models show` prints: a card, or an architecture's parameters and operations."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from rich.table import Table
+
+from flarekit.checkpoints import Card, Registry
+from flarekit.checkpoints.card import NetworkConfig
+from flarekit.cli import console
+from flarekit.config.architecture import ARCHITECTURES
+from flarekit.config.preprocessing import PREPROCESSING
+from flarekit.errors import UsageError
+from flarekit.models import build, parameters_by_part, step_costs
+
+View = tuple[dict[str, Any], list[Table]]
+
+
+def card_view(reference: str, size: int | None) -> View:
+    """A checkpoint's card and its networks' costs. Raises CheckpointError."""
+    card = Registry.default().card(reference)
+    networks, tables = _networks_view(card.networks, size or card.preprocessing.canvas)
+    return card.to_json() | {"costs": networks}, [_facts(card), *_scores(card), *tables]
+
+
+def architecture_view(name: str, size: int | None) -> View:
+    """The costs of an architecture's networks. Raises UsageError when there is none of that name."""
+    if name not in ARCHITECTURES:
+        raise UsageError(f"unknown architecture {name!r}", remedy=f"Known: {', '.join(ARCHITECTURES)}.")
+    preset = ARCHITECTURES[name]
+    configs = {field.name: getattr(preset, field.name) for field in dataclasses.fields(preset)}
+    networks, tables = _networks_view(configs, size or PREPROCESSING[name].canvas)
+    return {"architecture": name, "costs": networks}, tables
+
+
+def _networks_view(configs: dict[str, NetworkConfig], size: int) -> View:
+    costs, parts, steps = {}, [], []
+    for name, config in configs.items():
+        with torch.device("meta"):
+            network = build(config)
+        parameters = parameters_by_part(network)
+        operations = step_costs(network, size, size)
+        costs[name] = {
+            "parameters": sum(parameters.values()),
+            "parameters_by_part": parameters,
+            "gmacs": {cost.step: cost.gmacs for cost in operations},
+            "gflops": {cost.step: cost.gflops for cost in operations},
+            "slice_px": size,
+        }
+        parts += [(f"{name}: {part}", f"{count:,}") for part, count in parameters.items()]
+        parts.append((f"[bold]{name}", f"[bold]{sum(parameters.values()):,}"))
+        steps += [(f"{name}: {c.step}", f"{c.gmacs:.2f}", f"{c.gflops:.2f}") for c in operations]
+    tables = [
+        console.table("Parameters", ("part", "parameters"), parts),
+        console.table(f"Operations on a slice of {size} x {size}", ("step", "GMAC", "GFLOP"), steps),
+    ]
+    return costs, tables
+
+
+def _facts(card: Card) -> Table:
+    windows = ", ".join(f"{low:g}..{high:g}" for low, high in card.preprocessing.windows.ranges_hu)
+    spacing = card.preprocessing.spacing_mm
+    rows = [
+        ("kind", card.kind),
+        ("organs", ", ".join(card.labels.names)),
+        ("windows, HU", windows),
+        ("in-plane spacing", "native" if spacing is None else f"{spacing} mm"),
+        ("initialisation", card.provenance.initialisation),
+        ("trained on", "; ".join(card.provenance.data) or "not said"),
+        ("parents", ", ".join(card.parents) or "none"),
+        ("licence", card.provenance.licence),
+        ("notes", card.provenance.notes),
+        ("created", card.created),
+        ("SHA-256", card.weights_sha256),
+    ]
+    table = console.table(card.reference, ("what", "value"), rows)
+    table.columns[1].justify = "left"
+    return table
+
+
+def _scores(card: Card) -> list[Table]:
+    organs = card.metrics.get("dice_per_organ", {})
+    if not organs:
+        return []
+    rows = [*organs.items(), ("mean", card.metrics.get("dice"))]
+    return [console.table("Validation", ("organ", "Dice"), rows)]

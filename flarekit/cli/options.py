@@ -1,0 +1,45 @@
+"""Options that several commands share, so that one word has one meaning everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flarekit.errors import MissingDependency, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes beside this one; 0 works inline.")]
+LabelsFile = Annotated[
+    Path | None,
+    typer.Option("--dataset", help="A dataset.json with the organs' names and ids; FLARE22's 13 without it."),
+]
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of that name; `auto` takes a GPU if there is one. Raises MissingDependency or UsageError."""
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"unknown device {name!r}", remedy="Use auto, cpu, cuda, cuda:N or mps.") from error
+    present = {
+        "cpu": True,
+        "mps": torch.backends.mps.is_available(),
+        "cuda": (device.index or 0) < torch.cuda.device_count(),
+    }
+    if not present.get(device.type, False):
+        raise MissingDependency(f"this machine has no device {name!r}", remedy="Use --device cpu.")
+    return device

@@ -1,0 +1,50 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from flarekit.cli import main
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command line left behind."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real CTs and label maps that `FLAREKIT_TEST_DATA` names."""
+    folder = os.environ.get("FLAREKIT_TEST_DATA")
+    if not folder:
+        pytest.skip("FLAREKIT_TEST_DATA is not set: no real CT to test on")
+    return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def own_registry(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty registry of the test's own, so that the user's is never touched."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("FLAREKIT_HOME", str(home))
+    return home
+
+
+@pytest.fixture
+def run_cli(capsys: pytest.CaptureFixture[str]):
+    """Runs a flarekit command line in this process: `run_cli("models", "list").code`."""
+
+    def run(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run
