@@ -79,6 +79,13 @@ def refuse_existing(target: Path, *, overwrite: bool = False) -> None:
         raise OutputError("exists already", where=target, remedy="Pass --overwrite or choose another name.")
 
 
+def require_writable(target: Path) -> None:
+    """Raises OutputError when no file can be made at `target`: to be called before long work."""
+    folder = next(parent for parent in target.absolute().parents if parent.exists())
+    with output_errors(target), tempfile.TemporaryFile(dir=folder):
+        pass
+
+
 @contextmanager
 def output_errors(target: Path) -> Iterator[None]:
     """Turns the operating system's refusals while writing `target` into OutputError."""

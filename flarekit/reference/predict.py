@@ -1,0 +1,53 @@
+"""Per-slice organ probabilities of a CPS pair: in inference the two networks' results are added (paper, 2.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from flarekit.checkpoints import Card, Loaded
+from flarekit.config.preprocessing import PreprocessingConfig
+from flarekit.data.slices import VolumeSlices
+from flarekit.errors import CheckpointError
+from flarekit.labels import LabelSet
+
+
+class ReferenceModule:
+    """The networks of a reference checkpoint on one device. Raises CheckpointError on another kind."""
+
+    def __init__(self, loaded: Loaded, *, device: torch.device | str = "cpu", batch_slices: int = 4) -> None:
+        if loaded.card.kind != "reference":
+            raise CheckpointError(f"{loaded.card.reference} is no reference checkpoint")
+        self.card: Card = loaded.card
+        self.device, self.batch_slices = torch.device(device), batch_slices
+        self.networks = [network.to(self.device).eval() for network in loaded.networks.values()]
+
+    @property
+    def labels(self) -> LabelSet:
+        """The organs it segments."""
+        return self.card.labels
+
+    @property
+    def preprocessing(self) -> PreprocessingConfig:
+        """How its slices have to be made."""
+        return self.card.preprocessing
+
+    def probabilities(self, slices: VolumeSlices, numbers: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
+        """Slice number and float32 probabilities (C, h, w) on the network grid, in the order of `numbers`."""
+        for start in range(0, len(numbers), self.batch_slices):
+            batch = numbers[start : start + self.batch_slices]
+            images = slices.images(batch).to(self.device)
+            yield from zip(batch, self.predict(images, slices.positions(batch).to(self.device)), strict=True)
+
+    @torch.inference_mode()
+    def predict(self, images: Tensor, positions: Tensor) -> Tensor:
+        """Probabilities (B, C, h, w) of images (B, 3, h, w) in 0..1 at positions (B,) in 0..1.
+
+        The softmaxes of all networks are summed and divided by their number.
+        """
+        total = self.networks[0](images, positions).float().softmax(dim=1)
+        for network in self.networks[1:]:
+            total += network(images, positions).float().softmax(dim=1)
+        return total / len(self.networks)
