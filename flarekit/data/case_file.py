@@ -1,0 +1,203 @@
+"""One case of a slice store as an HDF5 file: axial slices, one a chunk, so that any slice is read alone.
+
+| data set | type | shape | what |
+| --- | --- | --- | --- |
+| hu | int16 | (Z, H, W) | HU on the canonical grid; absent when windows are baked |
+| image | uint8 | (Z, C, H, W) | baked windows, one channel each; absent otherwise |
+| labels | uint8 | (Z, H, W) | classes, 255 where the class is not known; absent without labels |
+| label_voxels | int32 | (Z, classes) | voxels of each class in each slice; absent without labels |
+
+A case whose labels cover some organs only holds 255 in place of background and of every other organ: such a voxel
+is none of the labelled organs, and may be any other.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from flarekit.config.preprocessing import WindowPreset
+from flarekit.data.case_header import CaseHeader
+from flarekit.data.compression import filter_of, load_filter
+from flarekit.data.windows import window_slices
+from flarekit.errors import InputError
+from flarekit.files import atomic_path
+from flarekit.labels import IGNORE
+from flarekit.volumes import Volume
+
+
+def write_case(
+    path: Path,
+    header: CaseHeader,
+    hu: np.ndarray,
+    classes: np.ndarray | None = None,
+    *,
+    compression: str,
+    overwrite: bool = False,
+) -> None:
+    """Write a case from int16 HU (Z, H, W) and uint8 classes (Z, H, W), whole or not at all.
+
+    Voxels outside `header.labelled` become 255 unless all classes are labelled. Raises OutputError.
+    """
+    chunks = filter_of(compression)
+    with atomic_path(path, overwrite=overwrite) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update(header.to_attributes())
+        if header.baked is None:
+            file.create_dataset("hu", data=hu, chunks=(1, *hu.shape[1:]), **chunks)
+        else:
+            _write_baked(file, hu, header.baked, chunks)
+        if classes is not None:
+            known = known_classes(classes, header)
+            file.create_dataset("labels", data=known, chunks=(1, *known.shape[1:]), **chunks)
+            file.create_dataset("label_voxels", data=count_voxels(known, header.label_set.classes))
+
+
+class StoredCase:
+    """A case read slice by slice. The file is opened on first use, again in every process, and pickles closed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: h5py.File | None = None
+        self._process = 0
+        self.header = self._read_header()
+
+    @property
+    def name(self) -> str:
+        """The case's name."""
+        return self.header.name
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(Z, H, W)."""
+        z, h, w = self.header.source.reorientation.canonical_shape(self.header.source.shape)
+        return z, h, w
+
+    @property
+    def depth(self) -> int:
+        """Number of axial slices."""
+        return self.shape[0]
+
+    @property
+    def affine(self) -> np.ndarray:
+        """(4, 4) float64: canonical index (z, h, w, 1) to RAS+ mm."""
+        return self._grid().affine
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between neighbouring voxels along (z, h, w), mm."""
+        return self._grid().spacing_mm
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the case has labels, be it of some organs only."""
+        return bool(self.header.labelled)
+
+    @property
+    def label_voxels(self) -> np.ndarray | None:
+        """int32 (Z, classes): voxels of each class in each slice; None for a case without labels."""
+        return self._data("label_voxels")[:] if self.labelled else None
+
+    def hu(self, z: int) -> np.ndarray:
+        """int16 (H, W) HU of slice z. Raises InputError when the store holds baked windows."""
+        self._require_hu()
+        return self._data("hu")[z]
+
+    def image(self, z: int, preset: WindowPreset) -> Tensor:
+        """uint8 (C, H, W): slice z through the preset's windows. Raises InputError when others were baked."""
+        baked = self.header.baked
+        if baked is None:
+            return window_slices(torch.from_numpy(self.hu(z)), preset)
+        if baked.ranges_hu != preset.ranges_hu:
+            raise InputError(
+                f"was stored with the windows {baked.name!r}, not {preset.name!r}",
+                where=self.path,
+                remedy="Preprocess the cases again without --bake-windows.",
+            )
+        return torch.from_numpy(self._data("image")[z])
+
+    def labels_at(self, z: int) -> np.ndarray | None:
+        """uint8 (H, W): classes of slice z, 255 where not known; None for a case without labels."""
+        return self._data("labels")[z] if self.labelled else None
+
+    def volume(self) -> Volume:
+        """The CT as int16 HU. Raises InputError when the store holds baked windows."""
+        self._require_hu()
+        return Volume(array=self._data("hu")[:], source=self.header.source, path=self.path)
+
+    def label_volume(self) -> Volume | None:
+        """The classes as uint8, 255 where not known; None for a case without labels."""
+        if not self.labelled:
+            return None
+        return Volume(array=self._data("labels")[:], source=self.header.source, path=self.path)
+
+    def close(self) -> None:
+        """Close the file; the next access opens it again."""
+        if self._file is not None and self._process == os.getpid():
+            self._file.close()
+        self._file = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None}
+
+    def _data(self, name: str) -> h5py.Dataset:
+        if self._file is None or self._process != os.getpid():
+            self._file, self._process = _open(self.path), os.getpid()
+        return self._file[name]
+
+    def _read_header(self) -> CaseHeader:
+        with _open(self.path) as file:
+            try:
+                load_filter(file)
+                return CaseHeader.from_attributes(file.attrs)
+            except (KeyError, ValueError) as error:
+                raise InputError(f"is not a case of a slice store ({error})", where=self.path) from error
+
+    def _grid(self) -> Volume:
+        return Volume(array=np.broadcast_to(np.int16(0), self.shape), source=self.header.source)
+
+    def _require_hu(self) -> None:
+        if self.header.baked is not None:
+            raise InputError(
+                f"holds the baked windows {self.header.baked.name!r}, no HU",
+                where=self.path,
+                remedy="Preprocess the cases again without --bake-windows.",
+            )
+
+
+def known_classes(classes: np.ndarray, header: CaseHeader) -> np.ndarray:
+    """uint8 classes with 255 wherever partial labels leave the class open."""
+    if len(header.labelled) == header.label_set.classes - 1:
+        return classes
+    table = np.full(256, IGNORE, dtype=np.uint8)
+    table[list(header.labelled)] = header.labelled
+    return table[classes]
+
+
+def count_voxels(classes: np.ndarray, number: int) -> np.ndarray:
+    """int32 (Z, number): voxels of each class in each slice of (Z, H, W); 255 is not counted."""
+    return np.stack([np.bincount(plane.ravel(), minlength=256)[:number] for plane in classes]).astype(np.int32)
+
+
+def _write_baked(file: h5py.File, hu: np.ndarray, preset: WindowPreset, chunks: dict[str, Any]) -> None:
+    depth, rows, columns = hu.shape
+    shape = (depth, len(preset.ranges_hu), rows, columns)
+    image = file.create_dataset("image", shape, np.uint8, chunks=(1, *shape[1:]), **chunks)
+    for z, plane in enumerate(hu):
+        image[z] = window_slices(torch.from_numpy(plane), preset).numpy()
+
+
+def _open(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        raise InputError(
+            "cannot be opened as HDF5: it is missing, damaged, or cut short",
+            where=path,
+            remedy="Preprocess the case again.",
+        ) from error

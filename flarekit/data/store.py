@@ -1,0 +1,108 @@
+"""A slice store: a folder with `store.json` and one HDF5 file a case, so that writers never meet."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flarekit.config.preprocessing import WindowPreset
+from flarekit.data.case_file import StoredCase
+from flarekit.data.case_header import windows_from_json, windows_to_json
+from flarekit.errors import InputError
+from flarekit.files import write_text
+from flarekit.labels import LabelSet
+
+FORMAT, VERSION = "flarekit-slice-store", 1
+_MAX_OPEN_CASES = 64  # a process may hold about a thousand files open; stores hold thousands of cases
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreConfig:
+    """What all cases of a store share: the content of `store.json`."""
+
+    labels: LabelSet  # what the classes of all cases mean
+    baked: WindowPreset | None = None  # windows baked into the images; None keeps HU
+    compression: str = "bitshuffle-lz4"  # of new cases; see `flarekit.data.compression`
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary that `from_json` reads back."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "labels": self.labels.to_json(),
+            "windows": None if self.baked is None else windows_to_json(self.baked),
+            "compression": self.compression,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> StoreConfig:
+        """The inverse of `to_json`. Raises ValueError or KeyError on other data."""
+        if (data["format"], data["version"]) != (FORMAT, VERSION):
+            raise ValueError(f"unknown format {data['format']} version {data['version']}")
+        windows = data["windows"]
+        return cls(
+            labels=LabelSet.from_json(data["labels"]),
+            baked=None if windows is None else windows_from_json(windows),
+            compression=data["compression"],
+        )
+
+
+class SliceStore:
+    """The cases of a folder, read slice by slice; safe to fork and to pickle into workers."""
+
+    def __init__(self, path: Path, config: StoreConfig) -> None:
+        self.path, self.config = path, config
+        self._open: OrderedDict[str, StoredCase] = OrderedDict()
+
+    @classmethod
+    def open(cls, path: Path) -> SliceStore:
+        """The store in a folder. Raises InputError when there is none, or of another version."""
+        description = path / "store.json"
+        try:
+            return cls(path, StoreConfig.from_json(json.loads(description.read_text(encoding="utf-8"))))
+        except FileNotFoundError as error:
+            raise InputError(
+                "is not a slice store: it has no store.json",
+                where=path,
+                remedy="Make one with flarekit preprocess.",
+            ) from error
+        except OSError as error:
+            raise InputError(f"cannot be read ({error.strerror})", where=description) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"does not describe a slice store ({error})", where=description) from error
+
+    @classmethod
+    def create(cls, path: Path, config: StoreConfig) -> SliceStore:
+        """A new, empty store. Raises OutputError when the folder has a store or cannot be written."""
+        write_text(path / "store.json", json.dumps(config.to_json(), indent=2) + "\n")
+        return cls(path, config)
+
+    @property
+    def labels(self) -> LabelSet:
+        """What the classes mean."""
+        return self.config.labels
+
+    @property
+    def cases(self) -> list[str]:
+        """Names of the cases that are there now, sorted."""
+        return sorted(file.stem for file in self.path.glob("*.h5") if not file.name.startswith("."))
+
+    def case_path(self, name: str) -> Path:
+        """The file a case of this name has, there or not."""
+        return self.path / f"{name}.h5"
+
+    def case(self, name: str) -> StoredCase:
+        """The case of this name; at most some dozens of files stay open. Raises InputError."""
+        if name not in self._open:
+            if not self.case_path(name).is_file():
+                raise InputError(
+                    f"has no case {name!r}", where=self.path, remedy="`flarekit store info` lists the cases."
+                )
+            self._open[name] = StoredCase(self.case_path(name))
+        self._open.move_to_end(name)
+        while len(self._open) > _MAX_OPEN_CASES:
+            self._open.popitem(last=False)[1].close()
+        return self._open[name]
