@@ -39,7 +39,7 @@ def write_itk(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
     image.SetSpacing(spacing.tolist())
     image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
     image.SetOrigin(lps[:3, 3].tolist())
-    _silence()
+    silence()
     try:
         sitk.WriteImage(image, str(path), useCompression=True)
     except RuntimeError as error:
@@ -69,8 +69,13 @@ def unreadable(path: Path) -> InputError:
     )
 
 
+def silence() -> None:
+    """Keep ITK quiet: it would write warnings to stderr that are raised as errors where they matter."""
+    sitk.ProcessObject_SetGlobalWarningDisplay(False)
+
+
 def _open(path: Path, *, dimensions: int) -> sitk.Image:
-    _silence()
+    silence()
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
@@ -82,8 +87,3 @@ def _open(path: Path, *, dimensions: int) -> sitk.Image:
             remedy="Give one three-dimensional CT a file.",
         )
     return reader.Execute()
-
-
-def _silence() -> None:
-    """ITK writes its warnings to stderr by itself; what matters in them is raised as an error here."""
-    sitk.ProcessObject_SetGlobalWarningDisplay(False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from flarekit.errors import InputError
+from flarekit.volumes.dicom import read_dicom
 from flarekit.volumes.formats import ITK_SUFFIXES, NIFTI_SUFFIXES, SUFFIXES
 from flarekit.volumes.itk import read_itk
 from flarekit.volumes.nifti import read_nifti
@@ -45,6 +46,8 @@ def _read(path: Path) -> tuple[Volume, RawVolume]:
 def _read_raw(path: Path) -> RawVolume:
     if not path.exists():
         raise InputError("does not exist", where=path, remedy="Check the path.")
+    if path.is_dir():
+        return read_dicom(path)
     if path.name.lower().endswith(NIFTI_SUFFIXES):
         return read_nifti(path)
     if path.name.lower().endswith(ITK_SUFFIXES):
