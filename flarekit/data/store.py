@@ -11,7 +11,7 @@ from typing import Any
 from flarekit.config.preprocessing import WindowPreset
 from flarekit.data.case_file import StoredCase
 from flarekit.data.case_header import windows_from_json, windows_to_json
-from flarekit.errors import InputError
+from flarekit.errors import InputError, OutputError
 from flarekit.files import write_text
 from flarekit.labels import LabelSet
 
@@ -79,6 +79,16 @@ class SliceStore:
         """A new, empty store. Raises OutputError when the folder has a store or cannot be written."""
         write_text(path / "store.json", json.dumps(config.to_json(), indent=2) + "\n")
         return cls(path, config)
+
+    @classmethod
+    def open_or_create(cls, path: Path, config: StoreConfig) -> SliceStore:
+        """The store in a folder, made when there is none. Raises OutputError when it has other labels or windows."""
+        if not (path / "store.json").is_file():
+            return cls.create(path, config)
+        store = cls.open(path)
+        if (store.config.labels, store.config.baked) != (config.labels, config.baked):
+            raise OutputError("is a store with other labels or windows", where=path, remedy="Choose another folder.")
+        return store
 
     @property
     def labels(self) -> LabelSet:
