@@ -24,6 +24,11 @@ class VolumeSlices:
     def __len__(self) -> int:
         return self.volume.array.shape[0]
 
+    @property
+    def spacing_z_mm(self) -> float:
+        """Distance between neighbouring slices, mm."""
+        return self.volume.spacing_mm[0]
+
     @cached_property
     def grid(self) -> NetworkGrid:
         """The in-plane geometry between the volume's slices and the network's input."""

@@ -1,0 +1,36 @@
+"""One answer from two directions, and how sure it is."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+FLOOR = 1e-4  # smallest probability in a logarithm: one direction's certainty alone does not decide
+
+
+def fuse(below: Tensor, above: Tensor, distances_mm: tuple[float, float], fusion_mm: float) -> Tensor:
+    """Probabilities (K+1, h, w) of both directions as one, background included.
+
+    Log-probabilities are averaged with weights exp(-distance / fusion_mm) that sum to 1; the distances are
+    those to the annotated slice each direction came from.
+    """
+    difference_mm = distances_mm[1] - distances_mm[0]
+    weight = 1 / (1 + math.exp(-max(-500.0, min(500.0, difference_mm / fusion_mm))))
+    logits = weight * below.clamp_min(FLOOR).log() + (1 - weight) * above.clamp_min(FLOOR).log()
+    return logits.softmax(dim=0)
+
+
+def confidence(probabilities: Tensor) -> Tensor:
+    """(K,) in 0..1 from probabilities (K+1, h, w), background first.
+
+    Where an object is, the mean of its probability over the pixels it takes; where it is not, how far its
+    largest probability stays below 1.
+    """
+    labels = torch.arange(1, len(probabilities), device=probabilities.device)
+    taken = probabilities.argmax(dim=0) == labels[:, None, None]
+    own = probabilities[1:]
+    pixels = taken.sum(dim=(1, 2))
+    inside = (own * taken).sum(dim=(1, 2)) / pixels.clamp_min(1)
+    return torch.where(pixels > 0, inside, 1 - own.amax(dim=(1, 2)))

@@ -1,0 +1,59 @@
+"""Stand-ins for a CT and for an STCN whose answers can be foreseen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from flarekit.config.architecture import STCNConfig
+from flarekit.models import KeyFeatures
+
+TINY = STCNConfig(
+    key_block="basic",
+    key_units=(1, 1, 1),
+    key_width=8,
+    value_units=(1, 1, 1),
+    value_width=8,
+    key_channels=8,
+    value_channels=16,
+    decoder=(16, 8, 8),
+)
+
+
+class Stack:
+    """Slices that are given as one tensor (Z, 3, h, w)."""
+
+    spacing_z_mm = 2.0
+
+    def __init__(self, images: Tensor) -> None:
+        self.stack, self.seen = images, []
+
+    def __len__(self) -> int:
+        return len(self.stack)
+
+    def images(self, slices: Sequence[int]) -> Tensor:
+        self.seen += slices
+        return self.stack[list(slices)]
+
+
+class Matcher(nn.Module):
+    """An STCN whose key is the colour of a 16-pixel patch and whose value is the mask on it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(10.0))
+
+    def encode_key(self, image: Tensor) -> KeyFeatures:
+        key = nn.functional.avg_pool2d(image, 16) * self.scale
+        return KeyFeatures(key, key, key, key, key)
+
+    def encode_value(self, image: Tensor, f16: Tensor, mask: Tensor, others: Tensor) -> Tensor:
+        return nn.functional.avg_pool2d(mask, 16)
+
+    def decode_skips(self, features: KeyFeatures) -> KeyFeatures:
+        return features
+
+    def decode(self, readout: Tensor, features: KeyFeatures) -> Tensor:
+        return nn.functional.interpolate((readout - 0.5) * 20, scale_factor=16, mode="nearest")
