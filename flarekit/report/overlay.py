@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 AXIAL_SLICES = 3
+INCH_PER_MM = 0.0115  # the scale of the figure
+LEGEND_MM = 160.0  # height the legend needs
 WINDOW_HU = window_range(50, 400)  # the abdomen window
 FILL, EDGE = 0.38, 0.95  # opacity of an organ's area and of its outline
 BACKGROUND, TEXT, MUTED = "#101216", "#e8eaed", "#8b9199"
@@ -49,6 +51,11 @@ class Panel:
     classes: np.ndarray  # uint8 (rows, columns)
     pixel_mm: tuple[float, float]  # (rows, columns)
     sides: tuple[str, str, str, str]  # what lies left, right, up and down
+
+    @property
+    def size_mm(self) -> tuple[float, float]:
+        """Height and width."""
+        return self.hu.shape[0] * self.pixel_mm[0], self.hu.shape[1] * self.pixel_mm[1]
 
 
 def draw_overlay(
@@ -91,11 +98,12 @@ def informative(classes: np.ndarray, count: int, *, axis: int) -> list[int]:
     """At most `count` positions along an axis, ascending, that together show every organ near its largest.
 
     Chosen greedily: the next one adds most to the sum over organs of the largest share of its largest cut shown
-    so far. The middle when there is no organ.
+    so far. Evenly spread when there is no organ.
     """
     present = [c for c in np.unique(classes) if c]
     if not present:
-        return [classes.shape[axis] // 2]
+        depth = classes.shape[axis]
+        return sorted({depth * (i + 1) // (count + 1) for i in range(count)})
     others = tuple(a for a in range(3) if a != axis)
     areas = np.array([(classes == c).sum(axis=others) for c in present], dtype=np.float64)
     shares = areas / areas.max(axis=1, keepdims=True)
@@ -122,24 +130,24 @@ def colour(organ_class: int) -> str:
 
 
 def _figure(cuts: list[Panel], classes: np.ndarray, labels: LabelSet, voxel_ml: float) -> Figure:
+    """Axial slices above, the coronal cut and the legend below, all on one scale."""
     from matplotlib.figure import Figure
 
-    shapes = [(p.hu.shape[0] * p.pixel_mm[0], p.hu.shape[1] * p.pixel_mm[1]) for p in cuts]
-    widths = [columns / rows for rows, columns in shapes]
-    height_in = 4.2
-    figure = Figure(figsize=(sum(widths) * height_in + 0.35 * len(cuts) + 2.5, height_in + 0.7))
-    figure.patch.set_facecolor(BACKGROUND)
+    (axial_mm, width_mm), (coronal_mm, _) = cuts[0].size_mm, cuts[-1].size_mm
+    coronal_mm = max(coronal_mm, LEGEND_MM)
+    figure = Figure(figsize=(INCH_PER_MM * 3.35 * width_mm, INCH_PER_MM * (axial_mm + coronal_mm) + 1.2))
     grid = figure.add_gridspec(
-        1, len(cuts) + 1, width_ratios=[*widths, 2.4 / height_in], left=0.02, right=0.99, wspace=0.1, bottom=0.1
+        2, 3, height_ratios=(axial_mm, coronal_mm), left=0.02, right=0.98, top=0.95, bottom=0.07, wspace=0.06
     )
-    for index, panel in enumerate(cuts):
-        _draw(figure.add_subplot(grid[index]), panel)
-    _legend(figure.add_subplot(grid[-1]), classes, labels, voxel_ml)
+    for index, panel in enumerate(cuts[:-1]):
+        _draw(figure.add_subplot(grid[0, index]), panel)
+    _draw(figure.add_subplot(grid[1, 0]), cuts[-1])
+    _legend(figure.add_subplot(grid[1, 1:]), classes, labels, voxel_ml)
     return figure
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
-    rows, columns = (n * mm for n, mm in zip(panel.hu.shape, panel.pixel_mm, strict=True))
+    rows, columns = panel.size_mm
     axes.imshow(blend(panel.hu, panel.classes), extent=(0, columns, rows, 0), interpolation="nearest")
     axes.set_title(panel.title, color=TEXT, fontsize=10, pad=6)
     axes.set_yticks([])
@@ -163,7 +171,7 @@ def _legend(axes: Axes, classes: np.ndarray, labels: LabelSet, voxel_ml: float) 
         for c, name in enumerate(labels.names, start=1)
     ]
     axes.set_axis_off()
-    legend = axes.legend(handles=handles, loc="center left", frameon=False, fontsize=9, borderaxespad=0)
+    legend = axes.legend(handles=handles, loc="center left", ncols=2, frameon=False, fontsize=11)
     for text, count in zip(legend.get_texts(), voxels[1:], strict=True):
         text.set_color(TEXT if count else MUTED)
 

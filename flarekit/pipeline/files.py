@@ -1,0 +1,98 @@
+"""Segmentation from file to file: what is read, what is written, and what is checked before any work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flarekit import files
+from flarekit.checkpoints import Loaded, Registry
+from flarekit.config.segment import SegmentConfig
+from flarekit.errors import InputError
+from flarekit.pipeline.segment import segment
+from flarekit.pipeline.segmentation import Segmentation
+from flarekit.pipeline.sidecar import sidecar
+from flarekit.pipeline.stopwatch import Stopwatch
+from flarekit.reference import ReferenceModule
+from flarekit.report.overlay import draw_overlay
+from flarekit.volumes import Volume, read_volume, write_labels
+from flarekit.volumes.formats import stem
+from flarekit.volumes.writing import require_writable_format, sidecar_path
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentFiles:
+    """The files of one segmented case."""
+
+    image: Path  # the CT
+    mask: Path  # the label map to write; its JSON gets the same name
+    overlay: Path | None = None  # the PNG to draw
+
+    @classmethod
+    def of(cls, image: Path, mask: Path | None, overlay: Path | None = None) -> SegmentFiles:
+        """With CASE_seg.nii.gz in the current folder for a mask that is not named."""
+        return cls(image=image, mask=mask or Path(f"{stem(image)}_seg.nii.gz"), overlay=overlay)
+
+    def check(self, *, overwrite: bool) -> None:
+        """Raises InputError or OutputError where the run could not end well."""
+        if not self.image.exists():
+            raise InputError("does not exist", where=self.image, remedy="Check the path.")
+        require_writable_format(self.mask)
+        for target in (self.mask, sidecar_path(self.mask), self.overlay):
+            if target is not None:
+                files.refuse_existing(target, overwrite=overwrite)
+                files.require_writable(target)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentModels:
+    """The checkpoints of a run, on its device."""
+
+    reference: ReferenceModule
+    propagation: Loaded | None  # None: the reference module on every slice
+
+
+def load_models(reference: str, propagation: str | None, device: torch.device) -> SegmentModels:
+    """The checkpoints of these names from the default registry. Raises CheckpointError."""
+    registry = Registry.default()
+    return SegmentModels(
+        reference=ReferenceModule(registry.load(reference, kind="reference"), device=device),
+        propagation=registry.load(propagation, kind="propagation") if propagation else None,
+    )
+
+
+def segment_file(
+    case: SegmentFiles, models: SegmentModels, config: SegmentConfig, *, overwrite: bool = False
+) -> tuple[Segmentation, dict[str, Any]]:
+    """Segment a file and write the mask, its JSON and the overlay; the result and that JSON come back.
+
+    Raises InputError, OutputError.
+    """
+    watch = Stopwatch()
+    with watch.stage("read"):
+        volume = read_volume(case.image)
+    segmentation = segment(volume, models.reference, models.propagation, config)
+    watch.seconds.update(segmentation.seconds)
+    with watch.stage("write"):
+        _write_mask(case, volume, segmentation, models, overwrite)
+    if case.overlay is not None:
+        with watch.stage("overlay"):
+            labels = models.reference.labels
+            draw_overlay(case.overlay, volume, segmentation.classes, labels, overwrite=overwrite)
+    cards = {"reference": models.reference.card}
+    if models.propagation is not None:
+        cards["propagation"] = models.propagation.card
+    segmentation = replace(segmentation, seconds=watch.seconds)
+    report = sidecar(segmentation, volume, cards, config)
+    files.write_json(sidecar_path(case.mask), report, overwrite=overwrite)
+    return segmentation, report
+
+
+def _write_mask(
+    case: SegmentFiles, volume: Volume, segmentation: Segmentation, models: SegmentModels, overwrite: bool
+) -> None:
+    ids = models.reference.labels.to_ids(segmentation.classes)
+    write_labels(case.mask, volume.like(ids), overwrite=overwrite)

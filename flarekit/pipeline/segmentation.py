@@ -1,0 +1,78 @@
+"""A segmented case: its mask, and what is known of each organ in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from flarekit.labels import LabelSet
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrganResult:
+    """One organ of a segmented case."""
+
+    name: str
+    id: int  # in the label file
+    volume_ml: float
+    confidence: float | None  # mean winning probability over its voxels, 0..1; None when no voxel is its
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondPass:
+    """What the second, denser look did."""
+
+    doubtful: tuple[str, ...]  # organs that the uniform sample showed too small, too uncertain, or not at all
+    slices: tuple[int, ...]  # slices it added
+    found: tuple[str, ...]  # organs on these slices that the uniform sample had missed altogether
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segmentation:
+    """The result of `segment`."""
+
+    classes: np.ndarray  # uint8 (Z, H, W) on the canonical grid
+    organs: tuple[OrganResult, ...]  # every organ of the label set, in class order
+    sampled: tuple[int, ...]  # slices of the uniform sample, or all slices without propagation
+    second_pass: SecondPass | None  # None without propagation
+    references: tuple[int, ...]  # slices the propagation started from
+    seconds: dict[str, float]  # elapsed time of each stage
+
+
+class Assembly:
+    """A mask put together slice by slice, with each organ's voxels and certainty counted on the way."""
+
+    def __init__(self, shape: tuple[int, int, int], labels: LabelSet) -> None:
+        self.classes = np.zeros(shape, dtype=np.uint8)
+        self.labels = labels
+        self._voxels = np.zeros(labels.classes, dtype=np.int64)
+        self._certainty = np.zeros(labels.classes)
+
+    def add(self, z: int, classes: np.ndarray, voxels: np.ndarray, certainty: np.ndarray) -> None:
+        """Slice z's classes (H, W), and for each class its voxels and summed winning probabilities (C,)."""
+        self.classes[z] = classes
+        self._voxels += voxels
+        self._certainty += certainty
+
+    def add_propagated(
+        self, z: int, classes: np.ndarray, organs: Sequence[int], confidence: np.ndarray
+    ) -> None:
+        """Slice z's classes (H, W), and the confidence (K,) of the organs (classes) looked for on it."""
+        voxels = np.bincount(classes.ravel(), minlength=self.labels.classes)
+        certainty = np.zeros(self.labels.classes)
+        certainty[list(organs)] = voxels[list(organs)] * confidence
+        self.add(z, classes, voxels, certainty)
+
+    def organs(self, voxel_ml: float) -> tuple[OrganResult, ...]:
+        """What is known of each organ so far."""
+        return tuple(
+            OrganResult(
+                name=name,
+                id=number,
+                volume_ml=float(self._voxels[c] * voxel_ml),
+                confidence=float(self._certainty[c] / self._voxels[c]) if self._voxels[c] else None,
+            )
+            for c, (name, number) in enumerate(zip(self.labels.names, self.labels.ids, strict=True), start=1)
+        )

@@ -1,0 +1,49 @@
+"""The JSON beside a mask: what it holds, how sure it is, and what made it. No path and no patient tag is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from flarekit import __version__
+from flarekit.checkpoints import Card
+from flarekit.config import toml
+from flarekit.config.segment import SegmentConfig
+from flarekit.pipeline.segmentation import Segmentation
+from flarekit.volumes import Volume
+
+FORMAT = {"format": "flarekit-segmentation", "version": 1}
+
+
+def sidecar(
+    segmentation: Segmentation, volume: Volume, models: Mapping[str, Card], config: SegmentConfig
+) -> dict[str, Any]:
+    """A plain dictionary for the file; `models` are the checkpoints by the part they played.
+
+    Slice numbers are 0-based along the volume's axial axis from feet to head, positions in mm along it.
+    """
+    return {
+        **FORMAT,
+        "flarekit": __version__,
+        "image": volume.path.name if volume.path else None,
+        "models": {part: model_entry(card) for part, card in models.items()},
+        "organs": [_organ(asdict(organ)) for organ in segmentation.organs],
+        "sampled": list(segmentation.sampled),
+        "second_pass": asdict(segmentation.second_pass) if segmentation.second_pass else None,
+        "references": [{"slice": z, "mm": round(volume.z_mm(z), 2)} for z in segmentation.references],
+        "seconds": {stage: round(seconds, 3) for stage, seconds in segmentation.seconds.items()},
+        "settings": toml.to_dict(config),
+    }
+
+
+def model_entry(card: Card) -> dict[str, str]:
+    """Which checkpoint it was, to the byte."""
+    return {"checkpoint": card.reference, "weights_sha256": card.weights_sha256}
+
+
+def _organ(entry: dict[str, Any]) -> dict[str, Any]:
+    entry["volume_ml"] = round(entry["volume_ml"], 3)
+    if entry["confidence"] is not None:
+        entry["confidence"] = round(entry["confidence"], 4)
+    return entry
