@@ -70,14 +70,10 @@ def organ_table(segmentation: Segmentation) -> Table:
     return console.table("Organs", ("organ", "mL", "confidence"), rows)
 
 
-def _config(
-    sample_every: int | None, max_references: int, slices_per_organ: int, selection: str
-) -> SegmentConfig:
+def _config(sample_every: int | None, max_references: int, slices_per_organ: int, selection: str) -> SegmentConfig:
     if selection not in SELECTIONS:
         raise UsageError(f"unknown selection {selection!r}", remedy=f"Use one of {', '.join(SELECTIONS)}.")
     return SegmentConfig(
         sampling=SamplingConfig(every=sample_every),
-        selection=SelectionConfig(
-            strategy=selection, slices_per_organ=slices_per_organ, max_references=max_references
-        ),
+        selection=SelectionConfig(strategy=selection, slices_per_organ=slices_per_organ, max_references=max_references),
     )

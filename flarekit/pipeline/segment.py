@@ -7,6 +7,7 @@ classes. The second look at organs in doubt is ours (`flarekit.reference.samplin
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from flarekit.checkpoints import Loaded
 from flarekit.config.propagation import PropagationConfig
 from flarekit.config.segment import SegmentConfig
 from flarekit.data.slices import VolumeSlices
+from flarekit.models import STCN
 from flarekit.pipeline.segmentation import Assembly, SecondPass, Segmentation
 from flarekit.pipeline.stopwatch import Stopwatch
 from flarekit.propagation import fill_slices
@@ -98,11 +100,12 @@ def _look_again(
     names = reference.labels.names
     denser = second_look(table, len(slices), config.second_pass)
     added = list(look(reference, slices, denser, "second pass"))
-    missed = ~(table.area_mm2 > 0).any(axis=0)
+    seen = {c for item in evidence for c in item.area_px.nonzero()[0]}
+    found = {c for item in added for c in item.area_px.nonzero()[0]} - seen
     second = SecondPass(
         doubtful=tuple(names[organ] for organ in doubtful_organs(table, config.second_pass)),
         slices=denser,
-        found=tuple(n for c, n in enumerate(names, 1) if missed[c - 1] and any(e.area_px[c] for e in added)),
+        found=tuple(name for c, name in enumerate(names, start=1) if c in found),
     )
     return evidence + added, second
 
@@ -126,7 +129,7 @@ def _fill(
     object_of[organs] = range(1, len(class_of))
     slices = VolumeSlices(volume, propagation.card.preprocessing)
     annotated = {item.z: object_of[item.classes] for item in references}
-    network = propagation.networks["stcn"].to(device)
+    network = cast(STCN, propagation.networks["stcn"]).to(device)
     for filled in fill_slices(network, slices, annotated, len(organs), config):
         if filled.z not in annotated:
             assembly.add_propagated(filled.z, class_of[filled.classes], organs, filled.confidence)

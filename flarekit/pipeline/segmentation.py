@@ -56,9 +56,7 @@ class Assembly:
         self._voxels += voxels
         self._certainty += certainty
 
-    def add_propagated(
-        self, z: int, classes: np.ndarray, organs: Sequence[int], confidence: np.ndarray
-    ) -> None:
+    def add_propagated(self, z: int, classes: np.ndarray, organs: Sequence[int], confidence: np.ndarray) -> None:
         """Slice z's classes (H, W), and the confidence (K,) of the organs (classes) looked for on it."""
         voxels = np.bincount(classes.ravel(), minlength=self.labels.classes)
         certainty = np.zeros(self.labels.classes)

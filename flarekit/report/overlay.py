@@ -58,9 +58,7 @@ class Panel:
         return self.hu.shape[0] * self.pixel_mm[0], self.hu.shape[1] * self.pixel_mm[1]
 
 
-def draw_overlay(
-    path: Path, volume: Volume, classes: np.ndarray, labels: LabelSet, *, overwrite: bool = False
-) -> None:
+def draw_overlay(path: Path, volume: Volume, classes: np.ndarray, labels: LabelSet, *, overwrite: bool = False) -> None:
     """Write a PNG of `classes` (Z, H, W) over the CT. Raises OutputError when it cannot be written."""
     if path.suffix.lower() != ".png":
         raise OutputError("is not the name of a PNG", where=path, remedy="Let it end in .png.")
@@ -107,7 +105,8 @@ def informative(classes: np.ndarray, count: int, *, axis: int) -> list[int]:
     others = tuple(a for a in range(3) if a != axis)
     areas = np.array([(classes == c).sum(axis=others) for c in present], dtype=np.float64)
     shares = areas / areas.max(axis=1, keepdims=True)
-    shown, chosen = np.zeros((len(present), 1)), []
+    shown = np.zeros((len(present), 1))
+    chosen: list[int] = []
     for _ in range(min(count, classes.shape[axis])):
         gain = np.maximum(shares, shown).sum(axis=0)
         gain[chosen] = -1.0
