@@ -1,4 +1,4 @@
-"""What SimpleITK reads and writes: voxels of any format, geometry of NRRD and MetaImage (ITK is LPS)."""
+"""NRRD and MetaImage, read and written through SimpleITK (ITK is LPS)."""
 
 from __future__ import annotations
 
@@ -16,19 +16,10 @@ _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 def read_itk(path: Path) -> RawVolume:
     """The voxels and affine of a .nrrd, .mha or .mhd file. Raises InputError."""
     try:
-        image = _open(path, dimensions=3)
+        image = _open(path)
     except RuntimeError as error:
         raise unreadable(path) from error
     return RawVolume(array=array_view(image), affine=affine_of(image), owner=image)
-
-
-def read_voxels(path: Path) -> tuple[np.ndarray, sitk.Image]:
-    """A read-only view (I, J, K) of a file's voxels and the image that owns them. Raises InputError."""
-    try:
-        image = _open(path, dimensions=3)
-    except RuntimeError as error:
-        raise unreadable(path) from error
-    return array_view(image), image
 
 
 def write_itk(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
@@ -74,15 +65,15 @@ def silence() -> None:
     sitk.ProcessObject_SetGlobalWarningDisplay(False)
 
 
-def _open(path: Path, *, dimensions: int) -> sitk.Image:
+def _open(path: Path) -> sitk.Image:
     silence()
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
-    if reader.GetDimension() != dimensions or reader.GetNumberOfComponents() != 1:
+    if reader.GetDimension() != 3 or reader.GetNumberOfComponents() != 1:
         raise InputError(
             f"has shape {reader.GetSize()} with {reader.GetNumberOfComponents()} values a voxel, "
-            f"a volume has {dimensions} axes and one value",
+            "a volume has 3 axes and one value",
             where=path,
             remedy="Give one three-dimensional CT a file.",
         )
