@@ -30,16 +30,16 @@ def read_nifti(path: Path) -> RawVolume:
     try:
         image = nibabel.Nifti1Image.from_filename(path)
         shape = _three_axes(image.shape, path)
-        slope, intercept = image.header.get_slope_inter()
-        assert isinstance(image.dataobj, ArrayProxy)
-        array = _stored(path, image.dataobj, shape)
+        proxy = image.dataobj  # where nibabel keeps what it takes out of the header
+        assert isinstance(proxy, ArrayProxy)
+        array = _stored(path, proxy, shape)
     except _REFUSALS as error:
         raise InputError(f"cannot be read as NIfTI ({_first_line(error)})", where=path, remedy=_DAMAGED) from error
     return RawVolume(
         array=array,
         affine=np.asarray(image.affine, dtype=np.float64),
-        slope=1.0 if slope is None else float(slope),
-        intercept=0.0 if intercept is None else float(intercept),
+        slope=float(proxy.slope),
+        intercept=float(proxy.inter),
     )
 
 
