@@ -71,6 +71,7 @@ class ScannerRecipe:
     """What the scanner makes of the body."""
 
     blur_mm: Range = (0.5, 1.2)  # standard deviation of the in-plane point spread
+    distance_mm: Range = (2.0, 5.0)  # between slices, where the caller sets none
     thickness_mm: Range = (1.0, 5.0)  # slice thickness; never less than the slice distance
     noise_hu: Range = (5.0, 40.0)  # standard deviation, drawn on a logarithmic scale
     streaks: float = 0.3  # probability of streaks
@@ -110,6 +111,6 @@ RECIPES: dict[str, PhantomRecipe] = {
             texture=(0.5, 1.0), lesions=0.3,
         ),
         body=BodyRecipe(arms=0.0),
-        scanner=ScannerRecipe(noise_hu=(6.0, 14.0), streaks=0.0, cut_field=0.0, thickness_mm=(1.0, 3.0)),
+        scanner=ScannerRecipe(noise_hu=(6.0, 14.0), streaks=0.0, cut_field=0.0, distance_mm=(2.5, 2.5), thickness_mm=(1.0, 3.0)),
     ),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from flarekit.config.phantom import PhantomRecipe
@@ -61,7 +63,7 @@ def paint_case(
     `spacing_mm` (z, h, w) and `size` (pixels in plane) choose the output's grid; by default it is the label map's.
     Raises InputError when hardly anything is labelled.
     """
-    _check_paintable(label_volume.array)
+    _check_paintable(label_volume.array, label_volume.path)
     rng = np.random.default_rng((*_key(seed), 0))
     source = Grid(shape=label_volume.array.shape, spacing_mm=label_volume.spacing_mm)  # type: ignore[arg-type]
     classes = {name: index for index, name in enumerate(organs.names, start=1)}
@@ -84,11 +86,11 @@ def _key(seed: int | tuple[int, ...]) -> tuple[int, ...]:
     return (seed,) if isinstance(seed, int) else tuple(seed)
 
 
-def _check_paintable(labels: np.ndarray) -> None:
-    if int(np.count_nonzero(labels)) < _FEWEST_VOXELS:
+def _check_paintable(labels: np.ndarray, path: Path | None = None) -> None:
+    if (labelled := int(np.count_nonzero(labels))) < _FEWEST_VOXELS:
         raise InputError(
-            f"holds {int(np.count_nonzero(labels))} labelled voxels, too few to place a body around",
-            where="label map",
+            f"holds {labelled} labelled voxels, too few to place a body around",
+            where=path or "label map",
             remedy="Paint on a map with some abdominal organs in it.",
         )
 

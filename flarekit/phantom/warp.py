@@ -6,7 +6,7 @@ Organs are interpolated one by one (trilinear), so that borders stay smooth wher
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -32,6 +32,11 @@ class Warp:
     matrix: np.ndarray  # (3, 3) over (z, y, x) mm
     offset_mm: np.ndarray  # (3,)
     elastic_mm: np.ndarray  # float32 (3, z, y, x), a coarse displacement field over the target
+
+    def onto(self, target: Grid) -> Warp:
+        """The same warp to another grid that shares its middle with this one's target."""
+        shift = (self.target.extent_mm - target.extent_mm) / 2
+        return replace(self, target=target, offset_mm=self.offset_mm + self.matrix @ shift)
 
     def coordinates(self, box: Box) -> torch.Tensor:
         """float32 (1, Z, H, W, 3): where the box's voxels lie in the source, in grid_sample's -1..1 and (x, y, z)."""

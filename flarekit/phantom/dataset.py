@@ -1,0 +1,208 @@
+"""Data sets of painted CTs in FLARE22's layout: labelled, unlabelled, and the unlabelled ones' truth apart.
+
+    OUT/labelled/images/labelled_0001_0000.nii.gz       OUT/labelled/labels/labelled_0001.nii.gz
+    OUT/unlabelled/images/unlabelled_0001_0000.nii.gz   OUT/unlabelled-truth/unlabelled_0001.nii.gz
+    OUT/dataset.json (also in the two parts)            OUT/phantom.json
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from flarekit.config.phantom import PhantomRecipe
+from flarekit.config.toml import to_dict
+from flarekit.errors import OutputError
+from flarekit.files import output_errors, write_text
+from flarekit.labels import FLARE22, LabelSet
+from flarekit.phantom.anatomy import synthetic_anatomy
+from flarekit.phantom.manifest import NAME, Manifest, image_sha256, open_manifest
+from flarekit.phantom.painting import canonical_volume, paint_case
+from flarekit.volumes import Volume, read_labels, write_labels, write_volume
+from flarekit.volumes.formats import stem
+
+_SYNTHETIC_MM = 280.0  # height of anatomy drawn from nothing
+_TRUTH = {"labelled": "labelled/labels", "unlabelled": "unlabelled-truth"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The labelled or the unlabelled cases of a data set."""
+
+    count: int = 0  # paintings
+    maps: tuple[Path, ...] = ()  # label maps painted on in turn; anatomy drawn from nothing without any
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetPlan:
+    """Everything that decides a painted data set."""
+
+    recipe: PhantomRecipe
+    labelled: Part = Part()
+    unlabelled: Part = Part()
+    seed: int = 0
+    spacing_mm: float = 1.6  # of the pixels
+    size: int = 256  # pixels along both sides
+    slice_mm: float | None = None  # distance between slices; drawn from the recipe without it
+    organs: LabelSet = FLARE22  # of the label maps
+
+    def __post_init__(self) -> None:
+        if not 0.2 <= self.spacing_mm <= 10 or not 32 <= self.size <= 2048:
+            raise ValueError(f"pixels of 0.2..10 mm, 32..2048 a side, got {self.spacing_mm} mm and {self.size}")
+        if min(self.labelled.count, self.unlabelled.count) < 0 or self.labelled.count + self.unlabelled.count == 0:
+            raise ValueError(f"at least one painting, got {self.labelled.count} and {self.unlabelled.count}")
+
+    def to_json(self) -> dict[str, Any]:
+        """What decides the images, by the names of the maps alone (no paths)."""
+        return {
+            "recipe": to_dict(self.recipe), "recipe_sha256": self.recipe.sha256(), "seed": self.seed,
+            "spacing_mm": self.spacing_mm, "size": self.size, "slice_mm": self.slice_mm,
+            "organs": self.organs.to_json(),
+            "maps": {part: [stem(p) for p in getattr(self, part).maps] for part in _TRUTH},
+            "count": {part: getattr(self, part).count for part in _TRUTH},
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Painting:
+    """One case to paint."""
+
+    name: str  # of the case
+    part: str  # labelled or unlabelled
+    source: Path | None  # its label map
+    seed: tuple[int, int, int]  # data set's seed, part, number: does not depend on how many others there are
+
+    def files(self, folder: Path) -> tuple[Path, Path]:
+        """Where its image and its labels go."""
+        image = folder / self.part / "images" / f"{self.name}_0000.nii.gz"
+        return image, folder / _TRUTH[self.part] / f"{self.name}.nii.gz"
+
+
+def write_dataset(
+    folder: Path, plan: DatasetPlan, *, workers: int = 0, overwrite: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Paint what is missing and return every case's record (part, source, seed, shape, image_sha256) by name.
+
+    A stopped run goes on with the same arguments; a folder with other contents is only replaced with
+    `overwrite`. Raises InputError for label maps that cannot be painted on, and OutputError.
+    """
+    _refuse_foreign(folder)
+    manifest = open_manifest(folder, plan.to_json(), fresh=overwrite)
+    if overwrite:
+        _remove_paintings(folder)
+    jobs = [job for job in paintings(plan) if not _is_complete(job, folder, manifest)]
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    _describe(folder, plan)
+    done = _run(jobs, folder, plan, workers)
+    for name, record in tqdm(done, total=len(jobs), desc="painting", unit="case", disable=None, leave=False):
+        manifest.add(name, record)
+    wanted = {job.name for job in paintings(plan)}
+    return {name: record for name, record in sorted(manifest.paintings.items()) if name in wanted}
+
+
+def paintings(plan: DatasetPlan) -> list[Painting]:
+    """All cases of a plan, in order."""
+    return [
+        Painting(
+            name=f"{part}_{number + 1:04d}",
+            part=part,
+            source=maps[number % len(maps)] if (maps := getattr(plan, part).maps) else None,
+            seed=(plan.seed, index, number),
+        )
+        for index, part in enumerate(_TRUTH)
+        for number in range(getattr(plan, part).count)
+    ]
+
+
+def paint_one(painting: Painting, folder: Path, plan: DatasetPlan) -> tuple[str, dict[str, Any]]:
+    """Paint and write one case, labels first; its name and its record. Raises InputError and OutputError."""
+    torch.set_num_threads(1)
+    rng = np.random.default_rng((*painting.seed, 9))
+    slice_mm = plan.slice_mm or round(float(rng.uniform(*plan.recipe.scanner.distance_mm)), 2)
+    spacing = (slice_mm, plan.spacing_mm, plan.spacing_mm)
+    image, labels = paint_case(
+        _anatomy(painting, plan), plan.recipe, painting.seed, spacing_mm=spacing, size=plan.size, organs=plan.organs
+    )
+    image_file, label_file = painting.files(folder)
+    write_labels(label_file, labels.like(plan.organs.to_ids(labels.array)), overwrite=True)
+    write_volume(image_file, image, overwrite=True)
+    return painting.name, {
+        "part": painting.part,
+        "source": stem(painting.source) if painting.source else "synthetic",
+        "seed": list(painting.seed),
+        "shape": list(image.array.shape),
+        "spacing_mm": list(spacing),
+        "image_sha256": image_sha256(image.array),
+    }
+
+
+def _anatomy(painting: Painting, plan: DatasetPlan) -> Volume:
+    if painting.source is not None:
+        ids = read_labels(painting.source)
+        return ids.like(plan.organs.to_classes(ids.array, where=painting.source))
+    spacing = (2.0, plan.spacing_mm, plan.spacing_mm)
+    shape = (int(_SYNTHETIC_MM / spacing[0]), plan.size, plan.size)
+    return canonical_volume(synthetic_anatomy(painting.seed, spacing, shape), spacing)
+
+
+def _run(
+    jobs: list[Painting], folder: Path, plan: DatasetPlan, workers: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    if workers == 0:
+        yield from (paint_one(job, folder, plan) for job in jobs)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        futures = [pool.submit(paint_one, job, folder, plan) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    with output_errors(folder):
+        if not folder.exists() or (folder / NAME).exists() or not any(folder.iterdir()):
+            return
+    raise OutputError(
+        "holds files that are not of a painted data set", where=folder, remedy="Choose an empty or a new folder."
+    )
+
+
+def _remove_paintings(folder: Path) -> None:
+    with output_errors(folder):
+        (folder / NAME).unlink(missing_ok=True)
+        for part in ("labelled", "unlabelled", "unlabelled-truth"):
+            shutil.rmtree(folder / part, ignore_errors=True)
+
+
+def _is_complete(painting: Painting, folder: Path, manifest: Manifest) -> bool:
+    return painting.name in manifest.paintings and all(file.exists() for file in painting.files(folder))
+
+
+def _describe(folder: Path, plan: DatasetPlan) -> None:
+    """Write dataset.json, which nnU-Net reads as well, into the folder and into the parts that there are."""
+    organs = plan.organs
+    content = {
+        "name": folder.name,
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0, **dict(zip(organs.names, organs.ids, strict=True))},
+        "pairs": [list(pair) for pair in organs.pairs],
+        "numTraining": plan.labelled.count,
+        "file_ending": ".nii.gz",
+    }
+    parts: Iterable[str] = [part for part in _TRUTH if getattr(plan, part).count]
+    for target in (folder, *(folder / part for part in parts)):
+        write_text(target / "dataset.json", json.dumps(content, indent=1) + "\n", overwrite=True)
