@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from flarekit.cli import models
+from flarekit.cli import evaluate, models, train
 from flarekit.cli.app import app
 from flarekit.cli.doctor import doctor
+from flarekit.cli.phantom import phantom
+from flarekit.cli.preprocess import preprocess
+from flarekit.cli.propagate import propagate
+from flarekit.cli.pseudolabel import pseudolabel
+from flarekit.cli.segment import segment
 
-app.command(epilog="Example: `flarekit doctor --json`")(doctor)
+# The order of `flarekit --help`: from a first look over training to labels, then what surrounds them.
+app.command(epilog="Example: `flarekit segment case.nii.gz -o mask.nii.gz --overlay mask.png`")(segment)
+app.command(epilog="Example: `flarekit propagate ct.nii.gz sketch.nii.gz -o mask.nii.gz --slices 10,30,50`")(propagate)
+app.command(epilog="Example: `flarekit preprocess FLARE22Train -o stores/flare22 --workers 2`")(preprocess)
+app.add_typer(train.app, name="train")
+app.command(epilog="Example: `flarekit pseudolabel unlabelled/ --models a@1,b@1,c@1 --threshold 0.9 -o pseudo`")(
+    pseudolabel
+)
+app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(models.app, name="models")
+app.command(epilog="Example: `flarekit phantom painted --labels labelsTr --labelled 10 --unlabelled 20`")(phantom)
+app.command(epilog="Example: `flarekit doctor --json`")(doctor)
 
 __all__ = ["app"]
