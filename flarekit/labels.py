@@ -42,6 +42,10 @@ class LabelSet:
         if unknown := set(paired) - set(self.names):
             raise ValueError(f"pairs name unknown organs {sorted(unknown)}")
 
+    def same_organs(self, other: LabelSet) -> bool:
+        """Whether both sets mean the same by their classes and ids, whatever they are called."""
+        return (self.names, self.ids, self.pairs) == (other.names, other.ids, other.pairs)
+
     @property
     def classes(self) -> int:
         """Number of classes, background included."""

@@ -24,6 +24,7 @@ from flarekit.labels import FLARE22, LabelSet, read_dataset_json
 from flarekit.volumes.dicom import holds_dicom
 from flarekit.volumes.formats import SUFFIXES, stem
 
+_DESCRIPTION = "dataset.json"
 _LAYOUTS = (("images", "labels"), ("imagesTr", "labelsTr"))
 _CHANNEL = "_0000"  # both layouts mark the image of a case's first, and here only, channel
 
@@ -51,19 +52,19 @@ def find_cases(
 ) -> CaseList:
     """The cases in a data set's folder, or in a list of volumes and folders.
 
-    `dataset_json` names the organs in place of the folder's own file; `labelled_organs`, names with commas
-    between, says which are labelled in every case, in place of what that file says. Raises InputError when an
-    input is missing or holds no case, labels have no image, or two cases share a name; UsageError for unknown
-    organs.
+    A folder of data sets stands for all of them. `dataset_json` names the organs in place of the data sets' own
+    files; `labelled_organs`, names with commas between, says which are labelled in every case, in place of what
+    those files say. Raises InputError when an input is missing or holds no case, labels have no image, or two
+    cases share a name; UsageError for an unknown organ.
     """
     paths = [inputs] if isinstance(inputs, Path) else list(inputs)
-    description = dataset_json or _description(paths)
-    labels = read_dataset_json(description) if description else FLARE22
-    if labelled_organs is None:
-        labelled = LabelledOrgans.read(description, labels) if description else LabelledOrgans.all_of(labels)
-    else:
-        labelled = LabelledOrgans(default=labels.parse(labelled_organs))
-    found = chain.from_iterable(_cases_of(path, labelled) for path in paths)
+    parts = list(chain.from_iterable(_parts(path) for path in paths))
+    labels = read_dataset_json(dataset_json) if dataset_json else _common_labels(parts)
+    found: list[CaseFiles] = []
+    for part in parts:
+        description = dataset_json or part / _DESCRIPTION
+        labelled = LabelledOrgans.read(description, labels, override=labelled_organs)
+        found += _cases_of(part, labelled)
     cases = tuple(sorted(found, key=lambda case: case.name))
     _refuse_duplicates(cases)
     return CaseList(cases=cases, labels=labels)
@@ -77,19 +78,18 @@ class LabelledOrgans:
     by_case: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @classmethod
-    def all_of(cls, labels: LabelSet) -> LabelledOrgans:
-        """Every organ in every case."""
-        return cls(default=labels.parse(None))
+    def read(cls, dataset_json: Path, labels: LabelSet, *, override: str | None = None) -> LabelledOrgans:
+        """What `dataset.json` says, all organs where it says nothing; `override` replaces it.
 
-    @classmethod
-    def read(cls, dataset_json: Path, labels: LabelSet) -> LabelledOrgans:
-        """What `dataset.json` says under "labelled_organs"; all of them where it says nothing. Raises InputError."""
+        Raises InputError when "labelled_organs" cannot be understood, UsageError for an unknown organ in
+        `override`, which is a list of names with commas between.
+        """
+        if override is not None or not dataset_json.is_file():
+            return cls(default=labels.parse(override))
         stated = json.loads(dataset_json.read_text(encoding="utf-8")).get("labelled_organs")
         try:
-            if stated is None:
-                return cls.all_of(labels)
-            if isinstance(stated, list):
-                return cls(default=labels.parse(",".join(stated)))
+            if stated is None or isinstance(stated, list):
+                return cls(default=labels.parse(None if stated is None else ",".join(stated)))
             by_case = {case: labels.parse(",".join(organs)) for case, organs in stated.items()}
             return cls(default=labels.parse(None), by_case=by_case)
         except (UsageError, TypeError, AttributeError) as error:
@@ -104,29 +104,50 @@ class LabelledOrgans:
         return self.by_case.get(case, self.default)
 
 
-def _description(paths: Sequence[Path]) -> Path | None:
-    """The one dataset.json that lies in the inputs. Raises InputError when there are several."""
-    found = [path / "dataset.json" for path in paths if (path / "dataset.json").is_file()]
-    if len(found) > 1:
-        raise InputError(
-            "several inputs have a dataset.json",
-            where=", ".join(map(str, found)),
-            remedy="Preprocess them one by one, or name one of them with --dataset.",
-        )
+def _parts(path: Path) -> list[Path]:
+    """The data sets in an input: itself, or the folders in it that are laid out as data sets."""
+    if not path.exists():
+        raise InputError("does not exist", where=path, remedy="Check the path.")
+    if not path.is_dir() or _layout(path) or _volumes(path):
+        return [path]
+    return [folder for folder in sorted(path.iterdir()) if folder.is_dir() and _layout(folder)] or [path]
+
+
+def _layout(folder: Path) -> tuple[Path, Path] | None:
+    """Where a data set's folder keeps images and labels; None for a folder of another kind."""
+    found = [(folder / images, folder / labels) for images, labels in _LAYOUTS if (folder / images).is_dir()]
     return found[0] if found else None
 
 
+def _common_labels(parts: Sequence[Path]) -> LabelSet:
+    """The label set that the parts' dataset.json files agree on; FLARE22's without any. Raises InputError."""
+    files = [part / _DESCRIPTION for part in parts if (part / _DESCRIPTION).is_file()]
+    sets = [read_dataset_json(file) for file in files]
+    for file, labels in zip(files[1:], sets[1:], strict=True):
+        if not labels.same_organs(sets[0]):
+            raise InputError(
+                "names other organs",
+                where=f"{file} and {files[0]}",
+                remedy="Keep data sets with different organs in different stores.",
+            )
+    return sets[0] if sets else FLARE22
+
+
 def _cases_of(path: Path, labelled: LabelledOrgans) -> list[CaseFiles]:
-    if not path.exists():
-        raise InputError("does not exist", where=path, remedy="Check the path.")
     if not path.is_dir():
         return [CaseFiles(name=_case_name(path), image=path)]
-    for images, labels in _LAYOUTS:
-        if (path / images).is_dir():
-            return _paired(path / images, path / labels, labelled)
-    if volumes := _volumes(path):
+    if layout := _layout(path):
+        return _paired(*layout, labelled)
+    volumes, dicom = _volumes(path), holds_dicom(path)
+    if volumes and dicom:
+        raise InputError(
+            "holds volumes as well as DICOM",
+            where=path,
+            remedy="Name the volumes one by one, or move the DICOM series to a folder of its own.",
+        )
+    if volumes:
         return [CaseFiles(name=_case_name(volume), image=volume) for volume in volumes]
-    if holds_dicom(path):
+    if dicom:
         return [CaseFiles(name=path.resolve().name, image=path)]
     raise InputError(
         "holds no case",

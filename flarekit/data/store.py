@@ -86,7 +86,7 @@ class SliceStore:
         if not (path / "store.json").is_file():
             return cls.create(path, config)
         store = cls.open(path)
-        if (store.config.labels, store.config.baked) != (config.labels, config.baked):
+        if not store.labels.same_organs(config.labels) or store.config.baked != config.baked:
             raise OutputError("is a store with other labels or windows", where=path, remedy="Choose another folder.")
         return store
 
