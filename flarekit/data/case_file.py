@@ -189,7 +189,7 @@ def _write_baked(file: h5py.File, hu: np.ndarray, preset: WindowPreset, chunks: 
     shape = (depth, len(preset.ranges_hu), rows, columns)
     image = file.create_dataset("image", shape, np.uint8, chunks=(1, *shape[1:]), **chunks)
     for z, plane in enumerate(hu):
-        image[z] = window_slices(torch.from_numpy(plane), preset).numpy()
+        image[z] = window_slices(torch.from_numpy(np.ascontiguousarray(plane)), preset).numpy()
 
 
 def _open(path: Path) -> h5py.File:
