@@ -103,14 +103,27 @@ RECIPES: dict[str, PhantomRecipe] = {
     "plain": PhantomRecipe(
         name="plain",
         warp=WarpRecipe(
-            scale=(1.0, 1.0), rotation_deg=0.0, shift_mm=0.0, elastic_mm=0.0, remove_gallbladder=0.0,
-            remove_kidney=0.0, crop=0.0, extend_below=0.0,
+            scale=(1.0, 1.0),
+            rotation_deg=0.0,
+            shift_mm=0.0,
+            elastic_mm=0.0,
+            remove_gallbladder=0.0,
+            remove_kidney=0.0,
+            crop=0.0,
+            extend_below=0.0,
         ),
         tissue=TissueRecipe(
-            phases=("portal_venous",), wide=0.0, spread=0.0, equal_neighbours=0.0, slow_field_hu=(0.0, 3.0),
-            texture=(0.5, 1.0), lesions=0.3,
+            phases=("portal_venous",),
+            wide=0.0,
+            spread=0.0,
+            equal_neighbours=0.0,
+            slow_field_hu=(0.0, 3.0),
+            texture=(0.5, 1.0),
+            lesions=0.3,
         ),
         body=BodyRecipe(arms=0.0),
-        scanner=ScannerRecipe(noise_hu=(6.0, 14.0), streaks=0.0, cut_field=0.0, distance_mm=(2.5, 2.5), thickness_mm=(1.0, 3.0)),
+        scanner=ScannerRecipe(
+            noise_hu=(6.0, 14.0), streaks=0.0, cut_field=0.0, distance_mm=(2.5, 2.5), thickness_mm=(1.0, 3.0)
+        ),
     ),
 }

@@ -1,7 +1,7 @@
 """Painted CT: images drawn on label maps, or on anatomy drawn from nothing, for training, tests and the demo."""
 
 from flarekit.phantom.anatomy import synthetic_anatomy
-from flarekit.phantom.dataset import DatasetPlan, Part, write_dataset
+from flarekit.phantom.dataset import DatasetPlan, Part, find_maps, write_dataset
 from flarekit.phantom.painting import canonical_volume, paint, paint_case, paint_tissues
 from flarekit.phantom.tissues import Tissue
 
@@ -10,6 +10,7 @@ __all__ = [
     "Part",
     "Tissue",
     "canonical_volume",
+    "find_maps",
     "paint",
     "paint_case",
     "paint_tissues",

@@ -19,7 +19,13 @@ from flarekit.phantom.warp import draw_warp, warp_labels
 _DRAWN = Grid(shape=(116, 100, 140), spacing_mm=(2.5, 2.5, 2.5))  # organs are drawn here, then deformed
 _ORIGIN_MM = np.array([125.0, 165.0, 172.0])  # of the positions, in the grid above
 _DEFORMATION = WarpRecipe(
-    scale=(0.88, 1.14), rotation_deg=5.0, shift_mm=4.0, elastic_mm=5.0, elastic_scale_mm=42.0, crop=0.0, extend_below=0.0
+    scale=(0.88, 1.14),
+    rotation_deg=5.0,
+    shift_mm=4.0,
+    elastic_mm=5.0,
+    elastic_scale_mm=42.0,
+    crop=0.0,
+    extend_below=0.0,
 )
 
 Point = tuple[float, float, float]
@@ -57,11 +63,19 @@ def _ellipsoid(mask: np.ndarray, middle: Point, radii_mm: Point, rng: np.random.
 
 
 def _draw_aorta(mask: np.ndarray, rng: np.random.Generator) -> None:
-    _tube(mask, [(-105, -2, 10), (-40, -4, 12), (30, 0, 12), (90, 12, 14), (150, 24, 20)], [8, 9, 10, 11.5, 12], rng, 1.5)
+    _tube(
+        mask, [(-105, -2, 10), (-40, -4, 12), (30, 0, 12), (90, 12, 14), (150, 24, 20)], [8, 9, 10, 11.5, 12], rng, 1.5
+    )
 
 
 def _draw_cava(mask: np.ndarray, rng: np.random.Generator) -> None:
-    _tube(mask, [(-108, 2, -16), (-40, -4, -20), (30, -14, -22), (70, -22, -22), (100, -34, -18)], [9, 10, 11, 12, 13], rng, 1.5)
+    _tube(
+        mask,
+        [(-108, 2, -16), (-40, -4, -20), (30, -14, -22), (70, -22, -22), (100, -34, -18)],
+        [9, 10, 11, 12, 13],
+        rng,
+        1.5,
+    )
 
 
 def _draw_esophagus(mask: np.ndarray, rng: np.random.Generator) -> None:
@@ -71,7 +85,12 @@ def _draw_esophagus(mask: np.ndarray, rng: np.random.Generator) -> None:
 def _draw_kidney(side: int, mask: np.ndarray, rng: np.random.Generator) -> None:
     """A bean: an ellipsoid that leans outwards below, without the sinus that opens to the middle."""
     low, beside = rng.uniform(-8, 8) + (4 if side > 0 else -4), 74 * side
-    _tube(mask, [(low - 34, 26, beside + 8 * side), (low, 34, beside), (low + 34, 38, beside - 10 * side)], [23, 28, 22], rng)
+    _tube(
+        mask,
+        [(low - 34, 26, beside + 8 * side), (low, 34, beside), (low + 34, 38, beside - 10 * side)],
+        [23, 28, 22],
+        rng,
+    )
     sinus = np.zeros_like(mask)
     _ellipsoid(sinus, (low, 26, beside - 22 * side), (22, 11, 20), rng)
     mask &= ~sinus
@@ -81,8 +100,8 @@ def _draw_adrenal(side: int, mask: np.ndarray, rng: np.random.Generator) -> None
     """Two thin limbs that meet in front."""
     x = 44 * side if side > 0 else 36 * side
     for limb in (-1, 1):
-        knots = [(46, -2, x), (38, 6, x + 5 * limb), (28, 16, x + 9 * limb)]
-        _tube(mask, knots, [3.4, 3.0, 2.8], rng, 0.8)
+        knots = [(48, -4, x), (38, 5, x + 5 * limb), (22, 16, x + 9 * limb)]
+        _tube(mask, knots, [4.2, 3.8, 3.4], rng, 0.8)
 
 
 def _draw_spleen(mask: np.ndarray, rng: np.random.Generator) -> None:
@@ -96,13 +115,21 @@ def _draw_pancreas(mask: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def _draw_duodenum(mask: np.ndarray, rng: np.random.Generator) -> None:
-    knots = [(14, -72, -24), (12, -56, -46), (-20, -34, -52), (-50, -24, -42), (-58, -24, -6), (-40, -26, 26), (-18, -42, 40)]
+    knots = [
+        (14, -72, -24),
+        (12, -56, -46),
+        (-20, -34, -52),
+        (-50, -24, -42),
+        (-58, -24, -6),
+        (-40, -26, 26),
+        (-18, -42, 40),
+    ]
     _tube(mask, knots, [13, 13, 13, 13, 12, 12, 11], rng, 4)
 
 
 def _draw_stomach(mask: np.ndarray, rng: np.random.Generator) -> None:
     knots = [(96, 10, 62), (72, -6, 70), (44, -50, 72), (20, -90, 50), (10, -92, 10), (14, -76, -18)]
-    _tube(mask, knots, [26, 32, 30, 26, 21, 14], rng, 6)
+    _tube(mask, knots, [20, 28, 26, 22, 18, 13], rng, 6)
 
 
 def _draw_gallbladder(mask: np.ndarray, rng: np.random.Generator) -> None:
@@ -112,7 +139,7 @@ def _draw_gallbladder(mask: np.ndarray, rng: np.random.Generator) -> None:
 def _draw_liver(mask: np.ndarray, rng: np.random.Generator) -> None:
     _ellipsoid(mask, (44, -16, -84), (66, 82, 64), rng)
     _ellipsoid(mask, (10, -14, -104), (66, 62, 40), rng)
-    _ellipsoid(mask, (66, -66, -24), (42, 44, 76), rng)
+    _ellipsoid(mask, (66, -52, -30), (40, 50, 70), rng)
     if rng.random() < 0.6:
         _ellipsoid(mask, (66, -80, 34), (26, 26, 46), rng)
 

@@ -1,8 +1,8 @@
 """Data sets of painted CTs in FLARE22's layout: labelled, unlabelled, and the unlabelled ones' truth apart.
 
-    OUT/labelled/images/labelled_0001_0000.nii.gz       OUT/labelled/labels/labelled_0001.nii.gz
-    OUT/unlabelled/images/unlabelled_0001_0000.nii.gz   OUT/unlabelled-truth/unlabelled_0001.nii.gz
-    OUT/dataset.json (also in the two parts)            OUT/phantom.json
+OUT/labelled/images/labelled_0001_0000.nii.gz       OUT/labelled/labels/labelled_0001.nii.gz
+OUT/unlabelled/images/unlabelled_0001_0000.nii.gz   OUT/unlabelled-truth/unlabelled_0001.nii.gz
+OUT/dataset.json (also in the two parts)            OUT/phantom.json
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from tqdm import tqdm
 
 from flarekit.config.phantom import PhantomRecipe
 from flarekit.config.toml import to_dict
-from flarekit.errors import OutputError
+from flarekit.errors import InputError, OutputError
 from flarekit.files import output_errors, write_text
 from flarekit.labels import FLARE22, LabelSet
 from flarekit.phantom.anatomy import synthetic_anatomy
 from flarekit.phantom.manifest import NAME, Manifest, image_sha256, open_manifest
 from flarekit.phantom.painting import canonical_volume, paint_case
 from flarekit.volumes import Volume, read_labels, write_labels, write_volume
-from flarekit.volumes.formats import stem
+from flarekit.volumes.formats import SUFFIXES, stem
 
 _SYNTHETIC_MM = 280.0  # height of anatomy drawn from nothing
 _TRUTH = {"labelled": "labelled/labels", "unlabelled": "unlabelled-truth"}
@@ -111,6 +111,20 @@ def write_dataset(
     return {name: record for name, record in sorted(manifest.paintings.items()) if name in wanted}
 
 
+def find_maps(inputs: Iterable[Path]) -> tuple[Path, ...]:
+    """Label maps by name: the files given and those in the folders given. Raises InputError where there are none."""
+    found: list[Path] = []
+    for path in inputs:
+        if not path.exists():
+            raise InputError("does not exist", where=path, remedy="Check the path.")
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        maps = [file for file in files if file.name.lower().endswith(SUFFIXES) and not file.name.startswith(".")]
+        if not maps:
+            raise InputError("holds no label map", where=path, remedy=f"Give {', '.join(SUFFIXES)}.")
+        found += maps
+    return tuple(found)
+
+
 def paintings(plan: DatasetPlan) -> list[Painting]:
     """All cases of a plan, in order."""
     return [
@@ -156,9 +170,7 @@ def _anatomy(painting: Painting, plan: DatasetPlan) -> Volume:
     return canonical_volume(synthetic_anatomy(painting.seed, spacing, shape), spacing)
 
 
-def _run(
-    jobs: list[Painting], folder: Path, plan: DatasetPlan, workers: int
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def _run(jobs: list[Painting], folder: Path, plan: DatasetPlan, workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
     if workers == 0:
         yield from (paint_one(job, folder, plan) for job in jobs)
         return

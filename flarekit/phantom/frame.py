@@ -88,7 +88,8 @@ def _spine(organs: np.ndarray, grid: Grid, heights_mm: np.ndarray) -> np.ndarray
     side = np.median(aorta[:, 2]) - 13
     if len(cava) >= 2:
         side = 0.5 * side + 0.25 * (np.median(aorta[:, 2]) + np.median(cava[:, 2]))
-    behind = ndimage.gaussian_filter1d(behind, 30 / max(heights_mm[1] if len(heights_mm) > 1 else 5, 0.1), mode="nearest")
+    step_mm = heights_mm[1] if len(heights_mm) > 1 else 5.0
+    behind = ndimage.gaussian_filter1d(behind, 30 / step_mm, mode="nearest")
     return np.stack([behind, np.full_like(behind, side)], axis=1)
 
 
@@ -102,7 +103,7 @@ def _centres(mask: np.ndarray, grid: Grid) -> np.ndarray:
 
 
 def _fallback(organs: np.ndarray, grid: Grid) -> np.ndarray:
-    """Two points on a line before the spine of maps without great vessels: the middle of the organs, towards the back."""
+    """Two points on a line before the spine, for maps without great vessels: mid-body, towards the back."""
     positions = np.argwhere(organs > 0) * np.array(grid.spacing_mm)
     y, x = np.percentile(positions[:, 1], 75), (positions[:, 2].min() + positions[:, 2].max()) / 2
     return np.array([[0, y, x], [float(grid.extent_mm[0]) + 1, y, x]])

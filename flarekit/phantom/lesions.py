@@ -46,7 +46,9 @@ def _add_lesion(
     z, y, x = part.axes_mm()
     start = (middle - [s.start for s in box]) * np.array(grid.spacing_mm)
     away = np.sqrt(
-        ((z - start[0]) / radius_mm[0]) ** 2 + ((y - start[1]) / radius_mm[1]) ** 2 + ((x - start[2]) / radius_mm[2]) ** 2
+        ((z - start[0]) / radius_mm[0]) ** 2
+        + ((y - start[1]) / radius_mm[1]) ** 2
+        + ((x - start[2]) / radius_mm[2]) ** 2
     )
     away = away + 0.15 * smooth_noise(part, max(float(radius_mm.mean()), 3.0), rng)
     lesion = inside & (away < 1)

@@ -52,9 +52,7 @@ def _paint_medulla(view: np.ndarray, mask: np.ndarray, grid: Grid, rng: np.rando
     view[mask & (_depth(mask, grid) > rng.uniform(4.5, 7.5)) & pyramids] = Tissue.MEDULLA
 
 
-def _paint_lumen(
-    view: np.ndarray, mask: np.ndarray, grid: Grid, organ: Tissue, rng: np.random.Generator
-) -> None:
+def _paint_lumen(view: np.ndarray, mask: np.ndarray, grid: Grid, organ: Tissue, rng: np.random.Generator) -> None:
     """Content under a level of gas, which rises to the front of a patient who lies on the back."""
     wall_mm = {Tissue.STOMACH: rng.uniform(2.5, 6), Tissue.DUODENUM: rng.uniform(2, 4.5)}.get(organ, 3.5)
     empty = {Tissue.STOMACH: 0.15, Tissue.DUODENUM: 0.4}.get(organ, 0.95)

@@ -1,4 +1,4 @@
-"""From tissues to what a scanner shows: averaging over slice and pixel, noise, streaks, and the reconstructed circle."""
+"""From tissues to what a scanner shows: averaging over slice and pixel, noise, streaks, the reconstructed circle."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from flarekit.phantom.noise import smooth_noise
 _LOWEST_HU, _HIGHEST_HU = -1024, 3071
 
 
-def scan(
-    hu: np.ndarray, frame: Frame, reach_mm: float, recipe: ScannerRecipe, rng: np.random.Generator
-) -> np.ndarray:
+def scan(hu: np.ndarray, frame: Frame, reach_mm: float, recipe: ScannerRecipe, rng: np.random.Generator) -> np.ndarray:
     """int16 HU of a float32 image (Z,H,W), which is changed in place.
 
     The field of view never cuts what lies within `reach_mm` of the middle of the image: labelled organs stay visible.
@@ -36,9 +34,7 @@ def scan(
     return image
 
 
-def _add_noise(
-    hu: np.ndarray, frame: Frame, noise_hu: float, thickness_mm: float, rng: np.random.Generator
-) -> None:
+def _add_noise(hu: np.ndarray, frame: Frame, noise_hu: float, thickness_mm: float, rng: np.random.Generator) -> None:
     """Noise with the middle frequencies of filtered back projection, stronger inside the body."""
     dz, dy, dx = frame.grid.spacing_mm
     noise = rng.standard_normal(hu.shape, dtype=np.float32)
@@ -73,9 +69,7 @@ def _add_streaks(hu: np.ndarray, frame: Frame, recipe: ScannerRecipe, rng: np.ra
         hu += amount * where * rows[:, :, None] * (0.6 + 0.4 * smooth_noise(frame.grid, 80.0, rng))
 
 
-def _pad(
-    image: np.ndarray, frame: Frame, reach_mm: float, recipe: ScannerRecipe, rng: np.random.Generator
-) -> None:
+def _pad(image: np.ndarray, frame: Frame, reach_mm: float, recipe: ScannerRecipe, rng: np.random.Generator) -> None:
     """Set what lies outside the reconstructed circle to the padding value; sometimes the circle cuts the body."""
     half_mm = float(frame.grid.extent_mm[1:].max()) / 2
     cut, share = rng.random() < recipe.cut_field, rng.uniform(1.02, 1.25)

@@ -30,17 +30,15 @@ def smooth_curve_through(knots_mm: np.ndarray, radii_mm: np.ndarray | float, ste
 
 
 def stamp(mask: np.ndarray, grid: Grid, curve: Curve) -> None:
-    """Set the voxels of a bool (Z,H,W) that lie inside the tube."""
-    spacing = np.array(grid.spacing_mm)
-    reach = np.ceil(curve.radius_mm.max() / spacing).astype(int)
-    offsets = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), axis=-1).reshape(-1, 3)
-    centres = np.round(curve.points_mm / spacing).astype(int)
-    for start in range(0, len(centres), 256):
-        part = slice(start, start + 256)
-        voxels = centres[part, None] + offsets[None]
-        away = np.linalg.norm(voxels * spacing - curve.points_mm[part, None], axis=-1)
-        hit = (away <= curve.radius_mm[part, None]) & (voxels >= 0).all(-1) & (voxels < grid.shape).all(-1)
-        mask[tuple(voxels[hit].T)] = True
+    """Set the voxels of a bool (Z,H,W) that lie inside the tube: the union of balls around its points."""
+    spacing, shape = np.array(grid.spacing_mm), np.array(grid.shape)
+    axes = [np.arange(n) * s for n, s in zip(grid.shape, grid.spacing_mm, strict=True)]
+    low = np.ceil((curve.points_mm - curve.radius_mm[:, None]) / spacing).astype(int)
+    high = np.floor((curve.points_mm + curve.radius_mm[:, None]) / spacing).astype(int) + 1
+    low, high = np.clip(low, 0, shape).tolist(), np.clip(high, 0, shape).tolist()
+    for point, radius, (z0, y0, x0), (z1, y1, x1) in zip(curve.points_mm, curve.radius_mm, low, high, strict=True):
+        z, y, x = ((axes[i][s] - point[i]) ** 2 for i, s in enumerate((slice(z0, z1), slice(y0, y1), slice(x0, x1))))
+        mask[z0:z1, y0:y1, x0:x1] |= z[:, None, None] + (y[:, None] + x) <= radius**2
 
 
 def _line(along: np.ndarray, knots: np.ndarray, samples: np.ndarray) -> np.ndarray:

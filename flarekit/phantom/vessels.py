@@ -102,9 +102,7 @@ def _from_aorta(places: dict[int, np.ndarray], rng: np.random.Generator) -> list
     return curves
 
 
-def _mesenteric(
-    fat: np.ndarray, coarse: Grid, frame: Frame, count: int, rng: np.random.Generator
-) -> list[Curve]:
+def _mesenteric(fat: np.ndarray, coarse: Grid, frame: Frame, count: int, rng: np.random.Generator) -> list[Curve]:
     z, y, _ = coarse.axes_mm()
     front = fat & (y < float(frame.spine_mm[:, 0].mean()) - 20)
     starts = random_starts(front, coarse, count, rng)

@@ -157,9 +157,7 @@ def _sample_nearest(labels: np.ndarray, warp: Warp) -> np.ndarray:
     out = np.empty(warp.target.shape, dtype=np.uint8)
     source = torch.from_numpy(labels.astype(np.float32))[None, None]
     for box in _slabs(out.shape):
-        sampled = F.grid_sample(
-            source, warp.coordinates(box), mode="nearest", padding_mode="zeros", align_corners=True
-        )
+        sampled = F.grid_sample(source, warp.coordinates(box), mode="nearest", padding_mode="zeros", align_corners=True)
         out[box] = sampled[0, 0].numpy()
     return out
 
