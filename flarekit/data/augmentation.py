@@ -47,6 +47,22 @@ class Change:
         return self.rotation_deg != 0 or self.zoom != 1 or self.shift != (0.0, 0.0)
 
 
+UNCHANGED = Change(
+    flip_rows=False,
+    flip_columns=False,
+    quarter_turns=0,
+    rotation_deg=0.0,
+    zoom=1.0,
+    window_shift=0.0,
+    window_stretch=1.0,
+    gamma=1.0,
+    noise_hu=0.0,
+    place=(0.5, 0.5),
+    shift=(0.0, 0.0),
+    noise_seed=0,
+)
+
+
 def draw_change(config: AugmentationConfig, rng: np.random.Generator) -> Change:
     """A change within the configured ranges. Every call takes the same number of draws."""
     rows, columns = (bool(flip) for flip in rng.integers(0, 2, size=2))
@@ -83,15 +99,16 @@ def shifted_windows(preset: WindowPreset, change: Change) -> WindowPreset:
 
 
 def change_images(
-    images: Tensor, change: Change, *, side: int, preset: WindowPreset, focus: tuple[float, float] | None = None
+    images: Tensor, change: Change, *, side: int, windows: WindowPreset, focus: tuple[float, float] | None = None
 ) -> Tensor:
     """float32 (N, C, side, side) in 0..1 from slices (N, C, h, w) in 0..1 on the network's grid.
 
+    `windows` are those the slices were read through: noise is in HU.
     `focus` (row, column) is a place on the unchanged canvas that a crop stays near to; None crops anywhere.
     """
     images = _place(images, change, side, focus, mode="bilinear")
     if change.noise_hu > 0:
-        images = images + _noise(images.shape, change, preset)
+        images = images + _noise(images.shape, change, windows)
     if change.gamma != 1 or change.noise_hu > 0:
         images = images.clamp(0.0, 1.0).pow(change.gamma)
     return images
@@ -181,10 +198,10 @@ def _resample(
     return moved.reshape(*planes.shape[:-2], side, side)
 
 
-def _noise(shape: torch.Size, change: Change, preset: WindowPreset) -> Tensor:
+def _noise(shape: torch.Size, change: Change, windows: WindowPreset) -> Tensor:
     """float32 (N, C, side, side): one field of HU a slice, seen through every channel's window."""
     frames, channels, height, width = shape
     rng = np.random.default_rng(change.noise_seed)
     field = torch.from_numpy(rng.standard_normal((frames, 1, height, width), dtype=np.float32))
-    per_channel = [change.noise_hu / (high - low) for low, high in preset.ranges_hu]
+    per_channel = [change.noise_hu / (high - low) for low, high in windows.ranges_hu]
     return field * torch.tensor(per_channel)[:channels, None, None]

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from flarekit.config.preprocessing import PreprocessingConfig, WindowPreset
 from flarekit.config.training import CPSConfig, STCNTrainingConfig
-from flarekit.data.augmentation import change_classes, change_images, draw_change, shifted_windows
-from flarekit.data.grid import NetworkGrid, to_float
+from flarekit.data.augmentation import Change, change_classes, change_images, draw_change, shifted_windows
+from flarekit.data.network_case import NetworkCase
 from flarekit.data.sampling import (
     ClipChoice,
     Clips,
@@ -24,61 +21,27 @@ from flarekit.data.sampling import (
     gap_limit_mm,
     sample_generator,
 )
-from flarekit.data.slices import slice_position
-from flarekit.data.store import StoredCase
 from flarekit.labels import IGNORE, LabelSet
-
-
-class NetworkCase:
-    """A stored case as a network sees it: windowed, on the network's grid."""
-
-    def __init__(self, case: StoredCase, config: PreprocessingConfig) -> None:
-        self.case, self.config = case, config
-
-    @property
-    def name(self) -> str:
-        """The case's name in its store."""
-        return self.case.name
-
-    @cached_property
-    def grid(self) -> NetworkGrid:
-        """The in-plane geometry between the case's slices and the network's input."""
-        _, height, width = self.case.shape
-        return NetworkGrid.of((height, width), self.case.spacing_mm[1:], self.config)
-
-    def images(self, slices: Sequence[int], windows: WindowPreset | None = None) -> Tensor:
-        """float32 (N, 3, h, w) in 0..1 of the slices with these numbers, through the config's windows or others."""
-        preset = windows or self.config.windows
-        return self.grid.to_network(to_float(torch.stack([self.case.image(z, preset) for z in slices])))
-
-    def classes(self, slices: Sequence[int]) -> Tensor:
-        """uint8 (N, h, w): labels of the slices, IGNORE where they are not known."""
-        planes = np.stack([self.case.labels_at(z) for z in slices])
-        return self.grid.labels_to_network(torch.from_numpy(planes))
-
-    def position(self, z: int) -> float:
-        """Where along the volume slice z lies, 0 its lowest and 1 its highest."""
-        return slice_position(z, self.case.depth)
 
 
 class CPSBatch(NamedTuple):
     """Labelled and unlabelled slices of one iteration."""
 
-    images: Tensor  # float32 (L, 3, s, s) in 0..1
-    positions: Tensor  # float32 (L,)
+    images: Tensor  # float32 (L, C, s, s) in 0..1
+    positions: Tensor  # float32 (L,) in 0..1
     classes: Tensor  # uint8 (L, s, s)
-    labelled: Tensor  # bool (L, C): the classes that were looked for in each image
-    unlabelled: Tensor  # float32 (U, 3, s, s) in 0..1
-    unlabelled_positions: Tensor  # float32 (U,)
+    looked_for: Tensor  # bool (L, classes): what the labels of each image cover
+    unlabelled: Tensor  # float32 (U, C, s, s) in 0..1
+    unlabelled_positions: Tensor  # float32 (U,) in 0..1
     names: tuple[str, ...]  # of all slices, for messages
 
 
 class ClipBatch(NamedTuple):
     """Clips of one iteration. T is 3: the annotated slice, then in the order they are segmented."""
 
-    images: Tensor  # float32 (B, T, 3, s, s) in 0..1
+    images: Tensor  # float32 (B, T, C, s, s) in 0..1
     classes: Tensor  # uint8 (B, T, s, s): 0 background, 1..K the clip's objects, IGNORE
-    present: Tensor  # bool (B, K): objects that the clip has
+    present: Tensor  # bool (B, K): whether the clip has an object of that number
     names: tuple[str, ...]  # of all clips, for messages
 
 
@@ -97,47 +60,133 @@ class CPSBatches(Dataset[CPSBatch]):
         *,
         rank: int = 0,
     ) -> None:
-        self.labelled, self.unlabelled, self.labels, self.config = labelled, unlabelled, labels, config
-        self.rank = rank
-        self.slices = OrganSlices([c.case.label_voxels for c in labelled], config.organ_share)
-        self.unlabelled_slices = (
-            UniformSlices([c.case.depth for c in unlabelled]) if config.unlabelled_batch else None
-        )
+        self.labelled, self.unlabelled, self.config = labelled, unlabelled, config
+        self.mirror_table = labels.mirror_table()
+        self.first_slot = rank * (config.labelled_batch + config.unlabelled_batch)
+        self.labelled_slices = OrganSlices([case.label_voxels for case in labelled], config.organ_share)
+        if config.unlabelled_batch:
+            self.unlabelled_slices = UniformSlices([case.depth for case in unlabelled])
 
     def __len__(self) -> int:
         return self.config.loop.iterations
 
     def __getitem__(self, iteration: int) -> CPSBatch:
-        labelled, unlabelled = self.config.labelled_batch, self.config.unlabelled_batch
-        first = self.rank * (labelled + unlabelled)
-        known = [self._labelled_sample(iteration, first + slot) for slot in range(labelled)]
-        free = [self._unlabelled_sample(iteration, first + labelled + slot) for slot in range(unlabelled)]
-        images, classes, positions, looked_for, names = zip(*known, strict=True)
-        side = images[0].shape[-1]
+        first, count = self.first_slot, self.config.labelled_batch
+        known = [self._labelled_sample(iteration, first + slot) for slot in range(count)]
+        images, positions, names, classes, looked_for = zip(*known, strict=True)
+        free = [
+            self._unlabelled_sample(iteration, first + count + slot)
+            for slot in range(self.config.unlabelled_batch)
+        ]
         return CPSBatch(
             images=torch.stack(images),
             positions=torch.tensor(positions),
             classes=torch.stack(classes),
-            labelled=torch.stack(looked_for),
-            unlabelled=torch.stack([i for i, _, _ in free]) if free else images[0].new_zeros(0, 3, side, side),
+            looked_for=torch.stack(looked_for),
+            unlabelled=torch.stack([i for i, _, _ in free]) if free else torch.stack(images)[:0],
             unlabelled_positions=torch.tensor([position for _, position, _ in free]),
             names=(*names, *(name for _, _, name in free)),
         )
 
-    def _labelled_sample(self, iteration: int, slot: int) -> tuple[Tensor, Tensor, float, Tensor, str]:
+    def _labelled_sample(self, iteration: int, slot: int) -> tuple[Tensor, float, str, Tensor, Tensor]:
         rng = sample_generator(self.config.loop.seed, iteration, slot)
-        choice = self.slices.draw(rng)
-        case = self.labelled[choice.case]
-        change = draw_change(self.config.augmentation, rng)
-        classes = change_classes(
-            case.classes([choice.z]), change, side=self._side(case), mirror_table=self.labels.mirror_table()
-        )
-        looked_for = labelled_classes(case.case, self.labels, mirrored=change.mirrored)
-        image, position, name = self._image(case, choice, rng_change=change)
-        return image, classes[0], position, looked_for, name
+        choice = self.labelled_slices.draw(rng)
+        case, change = self.labelled[choice.case], draw_change(self.config.augmentation, rng)
+        side = _side(case, self.config.crop)
+        classes = change_classes(case.classes([choice.z]), change, side=side, mirror_table=self.mirror_table)
+        looked_for = case.looked_for()
+        if change.mirrored:
+            looked_for = looked_for[torch.from_numpy(self.mirror_table[: len(looked_for)]).long()]
+        return *self._image(case, choice, change), classes[0], looked_for
 
     def _unlabelled_sample(self, iteration: int, slot: int) -> tuple[Tensor, float, str]:
-        assert self.unlabelled_slices is not None
         rng = sample_generator(self.config.loop.seed, iteration, slot)
         choice = self.unlabelled_slices.draw(rng)
         return self._image(self.unlabelled[choice.case], choice, draw_change(self.config.augmentation, rng))
+
+    def _image(self, case: NetworkCase, choice: SliceChoice, change: Change) -> tuple[Tensor, float, str]:
+        windows = shifted_windows(case.config.windows, change)
+        images = case.images([choice.z], windows)
+        image = change_images(images, change, side=_side(case, self.config.crop), windows=windows)[0]
+        return image, case.position(choice.z), f"{case.name} slice {choice.z}"
+
+
+class ClipBatches(Dataset[ClipBatch]):
+    """Batches of clips for the propagation network; item i belongs to iteration i.
+
+    Of several processes, each takes the slots of its `rank`. Raises TrainingError when there is nothing to learn from.
+    """
+
+    def __init__(self, cases: Sequence[NetworkCase], config: STCNTrainingConfig, *, rank: int = 0) -> None:
+        self.cases, self.config, self.rank = cases, config, rank
+        self.clips = Clips([case.label_voxels for case in cases], [case.spacing_z_mm for case in cases])
+
+    def __len__(self) -> int:
+        return self.config.loop.iterations
+
+    def __getitem__(self, iteration: int) -> ClipBatch:
+        first = self.rank * self.config.clips
+        samples = [self._sample(iteration, first + slot) for slot in range(self.config.clips)]
+        images, classes, present, names = zip(*samples, strict=True)
+        return ClipBatch(torch.stack(images), torch.stack(classes), torch.stack(present), names)
+
+    def _sample(self, iteration: int, slot: int) -> tuple[Tensor, Tensor, Tensor, str]:
+        rng = sample_generator(self.config.loop.seed, iteration, slot)
+        choice = self.clips.draw(
+            rng,
+            gap_mm=self._gap_mm(iteration),
+            objects=self.config.objects_per_clip,
+            between_share=self.config.between_share,
+        )
+        change = draw_change(self.config.augmentation, rng)
+        images, classes = read_clip(self.cases[choice.case], choice, change, crop=self.config.crop)
+        present = torch.arange(self.config.objects_per_clip) < len(choice.organs)
+        return images, classes, present, clip_name(self.cases[choice.case], choice)
+
+    def _gap_mm(self, iteration: int) -> float:
+        progress = iteration / self.config.loop.iterations
+        return gap_limit_mm(progress, self.config.first_gap_mm, self.config.last_gap_mm)
+
+
+def read_clip(
+    case: NetworkCase, choice: ClipChoice, change: Change, *, crop: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Images float32 (T, C, s, s) and objects uint8 (T, s, s) of a clip: the n-th of its organs is object n.
+
+    A crop stays near the first organ of the first slice.
+    """
+    objects = objects_of(case.classes(choice.slices), choice.organs)
+    side, focus = _side(case, crop), _centre_of(objects[0] == 1)
+    windows = shifted_windows(case.config.windows, change)
+    images = case.images(choice.slices, windows)
+    return (
+        change_images(images, change, side=side, windows=windows, focus=focus),
+        change_classes(objects, change, side=side, focus=focus),
+    )
+
+
+def objects_of(classes: Tensor, organs: Sequence[int]) -> Tensor:
+    """uint8 like `classes`: n where the n-th organ is, IGNORE where it was, 0 elsewhere."""
+    table = torch.zeros(256, dtype=torch.uint8)
+    table[IGNORE] = IGNORE
+    for number, organ in enumerate(organs, start=1):
+        table[organ] = number
+    return table[classes.long()]
+
+
+def clip_name(case: NetworkCase, choice: ClipChoice) -> str:
+    """The clip in words, for messages."""
+    return f"{case.name} slices {', '.join(map(str, choice.slices))}"
+
+
+def _side(case: NetworkCase, crop: int | None) -> int:
+    return case.config.canvas if crop is None else crop
+
+
+def _centre_of(mask: Tensor) -> tuple[float, float] | None:
+    """(row, column) of a mask's centre in pixel edges; None when it is empty."""
+    pixels = mask.nonzero().float()
+    if not len(pixels):
+        return None
+    row, column = (pixels.mean(0) + 0.5).tolist()
+    return row, column

@@ -1,0 +1,168 @@
+"""How networks are trained: optimiser, loop, augmentation, and what is particular to CPS and STCN.
+
+The defaults are the paper's protocol (tables 2 and 3); where the paper is silent, the field's comment says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+SCHEDULES = ("step", "cosine", "poly")
+PRECISIONS = ("float32", "bfloat16", "float16")
+MIRRORS = ("swap", "off")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserConfig:
+    """AdamW and its learning rate over the iterations. Raises ValueError on values that cannot be."""
+
+    lr: float = 1e-4  # highest learning rate
+    schedule: str = "step"  # "step" is the paper's; "cosine" and "poly" fall to zero at the last iteration
+    milestones: tuple[float, ...] = (0.8, 0.9)  # step: shares of the iterations after which lr is multiplied
+    factor: float = 0.5  # step: by this much
+    power: float = 0.9  # poly: exponent of the remaining share
+    warmup: int = 0  # iterations of linear growth from zero at the start, with every schedule
+    weight_decay: float = 0.01  # AdamW's own default; not of norms and biases
+    clip_norm: float | None = None  # gradients are scaled down to this L2 norm; None leaves them
+
+    def __post_init__(self) -> None:
+        _positive(lr=self.lr)
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule is one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
+        if list(self.milestones) != sorted(self.milestones) or any(not 0 < m < 1 for m in self.milestones):
+            raise ValueError(f"milestones are growing shares between 0 and 1, got {self.milestones}")
+        if self.warmup < 0 or self.weight_decay < 0 or (self.clip_norm is not None and self.clip_norm <= 0):
+            raise ValueError(f"warmup and weight_decay are not negative, clip_norm is positive, got {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """What every training shares. Raises ValueError on values that cannot be."""
+
+    iterations: int = 50_000  # optimiser steps in all
+    seed: int = 0  # of initial weights, samples and dropout
+    precision: str = "float32"  # of the arithmetic; weights and optimiser stay float32
+    validate_every: int = 1_000  # iterations between validations; the last iteration is always validated
+    validation_stride: int = 4  # validation looks at every n-th slice of a case
+    save_every: int = 500  # iterations between states that a killed run goes on from
+    workers: int = 0  # loader processes; samples do not depend on their number
+
+    def __post_init__(self) -> None:
+        _positive(
+            iterations=self.iterations,
+            validate_every=self.validate_every,
+            validation_stride=self.validation_stride,
+            save_every=self.save_every,
+        )
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        if self.seed < 0 or self.workers < 0:
+            raise ValueError(f"seed and workers are not negative, got {self.seed} and {self.workers}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationConfig:
+    """Random changes of a training slice, drawn once a sample. Raises ValueError on values that cannot be."""
+
+    flips: bool = False  # left/right and front/back, each half of the time
+    mirror: str = "swap"  # what a reflection does: "swap" exchanges paired organs, "off" allows none
+    quarter_turns: bool = False  # rotations by multiples of 90 degrees
+    rotation_deg: float = 0.0  # rotation by up to this angle, either way
+    scale: float = 1.0  # zoom between 1 / scale and scale
+    shift: float = 0.0  # shift by up to this share of the side, where nothing is cropped
+    window_shift: float = 0.0  # windows move by up to this share of their width, and widen as much
+    gamma: float = 1.0  # grey values to the power of 1 / gamma to gamma
+    noise_hu: float = 0.0  # white noise is added with a standard deviation of up to this
+
+    def __post_init__(self) -> None:
+        if self.mirror not in MIRRORS:
+            raise ValueError(f"mirror is one of {', '.join(MIRRORS)}, got {self.mirror!r}")
+        if self.scale < 1 or self.gamma < 1:
+            raise ValueError(f"scale and gamma are at least 1, got {self.scale} and {self.gamma}")
+        if min(self.rotation_deg, self.shift, self.window_shift, self.noise_hu) < 0 or self.window_shift >= 0.5:
+            raise ValueError(f"ranges of augmentation are not negative, window_shift is below 0.5, got {self}")
+
+
+AUGMENTATIONS: dict[str, AugmentationConfig] = {
+    # The paper's "simple 2D transform functions such as horizontal/vertical flipping or rotating" (section 3.2).
+    "paper": AugmentationConfig(flips=True, quarter_turns=True),
+    # Keeps left, right, front and back where networks can rely on them.
+    "affine": AugmentationConfig(
+        rotation_deg=12.0, scale=1.2, shift=0.06, window_shift=0.08, gamma=1.25, noise_hu=15.0, mirror="off"
+    ),
+    "none": AugmentationConfig(mirror="off"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CPSConfig:
+    """Cross pseudo supervision of the reference pair (paper, section 2.2). Raises ValueError on bad values."""
+
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    augmentation: AugmentationConfig = AUGMENTATIONS["paper"]
+    labelled_batch: int = 2  # labelled slices an iteration and process
+    unlabelled_batch: int = 2  # unlabelled slices an iteration and process; 0 trains on labels alone
+    crop: int | None = None  # side of a random crop, pixels of the network grid; None keeps the canvas
+    organ_share: float = 0.5  # share of labelled slices drawn organ first, so that small organs are seen
+    smoothing: float = 1.0  # voxels added to both sides of the Dice fraction
+    consistency_weight: float = 0.1  # of the unsupervised loss at the end of its ramp (not in the paper)
+    consistency_ramp: float = 0.4  # share of the iterations over which that weight grows
+
+    def __post_init__(self) -> None:
+        _positive(labelled_batch=self.labelled_batch, smoothing=self.smoothing)
+        if self.unlabelled_batch < 0 or self.consistency_weight < 0:
+            raise ValueError(
+                "unlabelled_batch and consistency_weight are not negative, "
+                f"got {self.unlabelled_batch} and {self.consistency_weight}"
+            )
+        _shares(organ_share=self.organ_share, consistency_ramp=self.consistency_ramp)
+        _crop(self.crop)
+
+
+@dataclass(frozen=True, kw_only=True)
+class STCNTrainingConfig:
+    """Training of the propagation network on clips of slices. Raises ValueError on bad values."""
+
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    augmentation: AugmentationConfig = AUGMENTATIONS["paper"]
+    clips: int = 8  # clips an iteration and process, three slices each
+    objects_per_clip: int = 1  # 1 is the paper's binary training; 2 shows organs that touch
+    crop: int | None = None  # side of a crop around the organ, pixels of the network grid; None keeps the canvas
+    first_gap_mm: float = 5.0  # longest way between neighbouring slices of a clip at the start (not in the paper)
+    last_gap_mm: float = 25.0  # and from the middle of the training on
+    between_share: float = 0.0  # share of clips whose last slice lies between the two in memory
+    bootstrap_share: float = 0.15  # hardest share of voxels the cross-entropy keeps in the end (STCN's value)
+    bootstrap_from: float = 0.13  # share of the iterations before which all voxels count
+    bootstrap_until: float = 0.47  # share of the iterations from which only the hardest do
+
+    def __post_init__(self) -> None:
+        _positive(clips=self.clips, first_gap_mm=self.first_gap_mm, bootstrap_share=self.bootstrap_share)
+        if self.objects_per_clip not in (1, 2):
+            raise ValueError(f"objects_per_clip is 1 or 2, got {self.objects_per_clip}")
+        if self.last_gap_mm < self.first_gap_mm:
+            raise ValueError(f"gaps do not shrink, got {self.first_gap_mm} to {self.last_gap_mm} mm")
+        if not 0 <= self.bootstrap_from < self.bootstrap_until <= 1:
+            raise ValueError(
+                f"bootstrapping grows between two shares, got {self.bootstrap_from} and {self.bootstrap_until}"
+            )
+        _shares(between_share=self.between_share, bootstrap_share=self.bootstrap_share)
+        _crop(self.crop)
+
+
+def _positive(**values: float) -> None:
+    for name, value in values.items():
+        if value <= 0:
+            raise ValueError(f"{name} is positive, got {value}")
+
+
+def _shares(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} is a share between 0 and 1, got {value}")
+
+
+def _crop(crop: int | None) -> None:
+    if crop is not None and (crop < 32 or crop % 32):
+        raise ValueError(f"crop is a multiple of 32 pixels, got {crop}")

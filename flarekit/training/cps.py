@@ -1,0 +1,54 @@
+"""Cross pseudo supervision of the reference pair (Chen et al., CVPR 2021; paper, section 2.2).
+
+Both networks learn from labelled slices; on unlabelled slices each learns from the other's hard labels.
+As in the paper's code the labelled slices take no part in the unsupervised loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from flarekit.config.training import CPSConfig
+from flarekit.data.datasets import CPSBatch
+from flarekit.training.losses import pseudo_supervision_loss, supervised_loss
+from flarekit.training.schedule import consistency_weight
+
+
+class CPSObjective(nn.Module):
+    """The loss of two networks on a batch."""
+
+    def __init__(self, networks: Mapping[str, nn.Module], config: CPSConfig) -> None:
+        super().__init__()
+        self.networks, self.config = nn.ModuleDict(networks), config
+
+    def forward(self, batch: CPSBatch, iteration: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, a scalar with gradient, and its parts without: by network, supervised and consistency."""
+        images = torch.cat((batch.images, batch.unlabelled))
+        positions = torch.cat((batch.positions, batch.unlabelled_positions))
+        logits = {name: network(images, positions) for name, network in self.networks.items()}
+        count = len(batch.images)
+        parts = {
+            f"supervised_{name}": supervised_loss(
+                each[:count], batch.classes, smoothing=self.config.smoothing, labelled=batch.looked_for
+            )
+            for name, each in logits.items()
+        }
+        loss = torch.stack(list(parts.values())).sum()
+        weight = consistency_weight(self.config, iteration)
+        if len(batch.unlabelled):
+            consistency = self._consistency({name: each[count:] for name, each in logits.items()})
+            loss = loss + weight * torch.stack(list(consistency.values())).sum()
+            parts |= consistency
+        detached = {name: part.detach() for name, part in parts.items()}
+        return loss, detached | {"consistency_weight": torch.tensor(weight)}
+
+    def _consistency(self, logits: dict[str, Tensor]) -> dict[str, Tensor]:
+        (one, ours), (other, theirs) = logits.items()
+        smoothing = self.config.smoothing
+        return {
+            f"consistency_{one}": pseudo_supervision_loss(ours, theirs, smoothing=smoothing),
+            f"consistency_{other}": pseudo_supervision_loss(theirs, ours, smoothing=smoothing),
+        }

@@ -1,0 +1,117 @@
+"""Which cases a run learns from and which it is judged on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from flarekit.config.preprocessing import PreprocessingConfig
+from flarekit.data.network_case import NetworkCase
+from flarekit.data.store import SliceStore
+from flarekit.errors import InputError, TrainingError
+from flarekit.labels import LabelSet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stores:
+    """The folders a run reads. A store may hold labelled and unlabelled cases side by side."""
+
+    labelled: tuple[Path, ...]  # their unlabelled cases are used as such
+    unlabelled: tuple[Path, ...] = ()  # labels in them are not looked at
+    validation: Path | None = None  # None holds a share of the labelled cases back
+    held_back: float = 0.1  # that share; at least one case of two or more, 0 for none
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """The cases of a run. No case of `validation` is in the others."""
+
+    labels: LabelSet
+    labelled: tuple[NetworkCase, ...]
+    unlabelled: tuple[NetworkCase, ...]
+    validation: tuple[NetworkCase, ...]
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the names of all cases in their roles: another value means other samples."""
+        roles = (self.labelled, self.unlabelled, self.validation)
+        text = "\n\n".join("\n".join(case.name for case in cases) for cases in roles)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def shared_labels(stores: Stores) -> LabelSet:
+    """The label set of all labelled stores. Raises InputError when they differ."""
+    opened = [SliceStore.open(path) for path in _with_labels(stores)]
+    for store in opened[1:]:
+        if store.labels.names != opened[0].labels.names:
+            raise InputError(
+                f"has other organs than {opened[0].path}", where=store.path, remedy="Train on one set of organs."
+            )
+    return opened[0].labels
+
+
+def gather(stores: Stores, preprocessing: PreprocessingConfig, *, seed: int) -> TrainingData:
+    """The cases of the stores. Raises InputError, and TrainingError when no case has labels."""
+    labels = shared_labels(stores)
+    given = [case for path in stores.labelled for case in _cases(path, preprocessing)]
+    labelled = [case for case in given if case.organs]
+    if not labelled:
+        raise TrainingError(
+            "no case has labels",
+            where=", ".join(map(str, stores.labelled)),
+            remedy="Preprocess the cases together with their label maps.",
+        )
+    unlabelled = [case for case in given if not case.organs]
+    unlabelled += [case for path in stores.unlabelled for case in _cases(path, preprocessing)]
+    if stores.validation is not None:
+        validation = [case for case in _cases(stores.validation, preprocessing) if case.organs]
+        _refuse_overlap(labelled, validation, stores.validation)
+    else:
+        labelled, validation = _hold_back(labelled, stores.held_back, seed)
+    return TrainingData(
+        labels=labels,
+        labelled=tuple(labelled),
+        unlabelled=tuple(unlabelled),
+        validation=tuple(validation),
+    )
+
+
+def _with_labels(stores: Stores) -> list[Path]:
+    return [*stores.labelled, *([stores.validation] if stores.validation is not None else [])]
+
+
+def _cases(path: Path, preprocessing: PreprocessingConfig) -> list[NetworkCase]:
+    store = SliceStore.open(path)
+    if not store.cases:
+        raise InputError("holds no case", where=path, remedy="Fill it with flarekit preprocess.")
+    return [NetworkCase(store, name, preprocessing) for name in store.cases]
+
+
+def _hold_back(
+    cases: Sequence[NetworkCase], share: float, seed: int
+) -> tuple[list[NetworkCase], list[NetworkCase]]:
+    count = min(max(1, round(share * len(cases))), len(cases) - 1) if share else 0
+    order = np.random.default_rng(seed).permutation(len(cases))
+    back = set(order[:count].tolist())
+    return (
+        [case for index, case in enumerate(cases) if index not in back],
+        [case for index, case in enumerate(cases) if index in back],
+    )
+
+
+def _refuse_overlap(labelled: Sequence[NetworkCase], validation: Sequence[NetworkCase], where: Path) -> None:
+    shared = {_source(case) for case in labelled} & {_source(case) for case in validation}
+    names = sorted(case.name for case in validation if _source(case) in shared)
+    if names:
+        raise InputError(
+            f"holds cases that are trained on: {', '.join(names[:5])}",
+            where=where,
+            remedy="Validate on other cases.",
+        )
+
+
+def _source(case: NetworkCase) -> str:
+    return case.store.case(case.name).header.source_sha256

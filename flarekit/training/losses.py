@@ -1,0 +1,135 @@
+"""The losses of both modules, each computed per image and then averaged over the batch.
+
+Voxels labelled IGNORE count in none of them. Where only some organs of an image are labelled, the
+background and the organs nobody looked for are one class: their probabilities are summed before the loss
+(the marginal loss of Shi et al., Medical Image Analysis 2021), so that no organ is taught to be background.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from flarekit.labels import IGNORE
+
+
+def marginal_log_probabilities(logits: Tensor, labelled: Tensor | None = None) -> Tensor:
+    """Log-probabilities float32 (B, C, H, W) with the probability of unlabelled organs moved to class 0.
+
+    `labelled` (B, C) bool says which classes were looked for in each image; None for all of them.
+    An unlabelled class has log-probability -inf.
+    """
+    logs = logits.float().log_softmax(1)
+    if labelled is None or bool(labelled.all()):
+        return logs
+    organs = labelled.clone()
+    organs[:, 0] = False
+    is_organ = organs[:, :, None, None]
+    rest = logs.masked_fill(is_organ, -torch.inf).logsumexp(1, keepdim=True)
+    return torch.cat((rest, logs.masked_fill(~is_organ, -torch.inf)[:, 1:]), 1)
+
+
+def dice_loss(
+    probabilities: Tensor, classes: Tensor, *, smoothing: float = 1.0, labelled: Tensor | None = None
+) -> Tensor:
+    """Soft Dice loss, a scalar in 0..1: 1 - (2 |P T| + s) / (|P| + |T| + s), averaged over classes and images.
+
+    `probabilities` (B, C, H, W), `classes` (B, H, W) integers with IGNORE, `smoothing` s in voxels,
+    `labelled` (B, C) bool leaves classes of an image out of the mean.
+    """
+    count = probabilities.shape[1]
+    known = (classes != IGNORE)[:, None]
+    truth = _one_hot(classes, count)
+    probabilities = probabilities * known
+    overlap = (probabilities * truth).sum((2, 3))
+    total = probabilities.sum((2, 3)) + truth.sum((2, 3))
+    loss = 1 - (2 * overlap + smoothing) / (total + smoothing)
+    if labelled is None:
+        return loss.mean()
+    keep = labelled.to(loss.dtype)
+    return ((loss * keep).sum(1) / keep.sum(1).clamp_min(1)).mean()
+
+
+def cross_entropy(log_probabilities: Tensor, classes: Tensor) -> Tensor:
+    """Cross-entropy, a scalar: mean over the known voxels of each image, then over images that have any.
+
+    `log_probabilities` (B, C, H, W), `classes` (B, H, W) integers with IGNORE.
+    """
+    known = classes != IGNORE
+    voxels = known.sum((1, 2))
+    loss = _negative_log_likelihood(log_probabilities, classes, known).sum((1, 2)) / voxels.clamp_min(1)
+    return loss.sum() / (voxels > 0).sum().clamp_min(1)
+
+
+def supervised_loss(
+    logits: Tensor, classes: Tensor, *, smoothing: float, labelled: Tensor | None = None
+) -> Tensor:
+    """Mean of Dice and cross-entropy (paper, section 2.2, "Loss function"), a scalar.
+
+    `logits` (B, C, H, W), `classes` (B, H, W), `labelled` (B, C) as in `marginal_log_probabilities`.
+    """
+    logs = marginal_log_probabilities(logits, labelled)
+    dice = dice_loss(logs.exp(), classes, smoothing=smoothing, labelled=labelled)
+    return (dice + cross_entropy(logs, classes)) / 2
+
+
+def pseudo_supervision_loss(logits: Tensor, other_logits: Tensor, *, smoothing: float) -> Tensor:
+    """Dice of one network on the other's hard labels (Chen et al., CVPR 2021), a scalar; none flows to the other.
+
+    Both (B, C, H, W). Softmax is taken once.
+    """
+    hard = other_logits.detach().argmax(1)
+    return dice_loss(logits.float().softmax(1), hard, smoothing=smoothing)
+
+
+def bootstrapped_cross_entropy(log_probabilities: Tensor, classes: Tensor, *, share: float) -> Tensor:
+    """Cross-entropy over the hardest `share` of each image's known voxels (Wu et al., 2016), a scalar.
+
+    `log_probabilities` (B, C, H, W), `classes` (B, H, W) integers with IGNORE; a share of 1 is `cross_entropy`.
+    """
+    known = classes != IGNORE
+    if share >= 1:
+        return cross_entropy(log_probabilities, classes)
+    losses = _negative_log_likelihood(log_probabilities, classes, known).flatten(1)
+    kept = [
+        image.topk(max(1, round(share * count))).values.mean()
+        for image, count in zip(losses, known.sum((1, 2)).tolist(), strict=True)
+        if count
+    ]
+    return torch.stack(kept).mean() if kept else losses.sum()
+
+
+def lovasz_loss(probabilities: Tensor, classes: Tensor) -> Tensor:
+    """Lovasz-Softmax (Berman et al., CVPR 2018, equation 11), a scalar: mean over present classes, then images.
+
+    `probabilities` (B, C, H, W), `classes` (B, H, W) integers with IGNORE. An image without a known voxel counts 0.
+    """
+    truth = _one_hot(classes, probabilities.shape[1]).flatten(2)
+    known = (classes != IGNORE).flatten(1)[:, None]
+    errors = (truth - probabilities.flatten(2)).abs() * known
+    errors, order = errors.sort(dim=2, descending=True)
+    ranked = truth.gather(2, order)
+    weights = _jaccard_steps(ranked, known.expand_as(truth).gather(2, order))
+    present = truth.any(2).to(errors.dtype)
+    per_class = (errors * weights).sum(2) * present
+    return (per_class.sum(1) / present.sum(1).clamp_min(1)).mean()
+
+
+def _jaccard_steps(ranked: Tensor, known: Tensor) -> Tensor:
+    """How much the Jaccard loss grows as the voxels (..., N), worst first, become errors one after another."""
+    total = ranked.sum(-1, keepdim=True)
+    missed = ranked.cumsum(-1)
+    added = ((1 - ranked) * known).cumsum(-1)
+    jaccard = 1 - (total - missed) / (total + added).clamp_min(1)
+    return torch.diff(jaccard, dim=-1, prepend=torch.zeros_like(jaccard[..., :1]))
+
+
+def _negative_log_likelihood(log_probabilities: Tensor, classes: Tensor, known: Tensor) -> Tensor:
+    target = classes.masked_fill(~known, 0).long()
+    return F.nll_loss(log_probabilities, target, reduction="none") * known
+
+
+def _one_hot(classes: Tensor, count: int) -> Tensor:
+    """float32 (B, C, H, W); all zero where a voxel is IGNORE."""
+    return (classes[:, None] == torch.arange(count, device=classes.device)[:, None, None]).float()
