@@ -80,9 +80,7 @@ def _groups(mask: Tensor | None, objects: int) -> Iterator[tuple[Sequence[int], 
             yield torch.nonzero(group_of == group).flatten().tolist(), usable
 
 
-def _read(
-    key: Tensor, query: Tensor, values: list[Tensor], offsets: Tensor, top_k: int | None
-) -> list[Tensor]:
+def _read(key: Tensor, query: Tensor, values: list[Tensor], offsets: Tensor, top_k: int | None) -> list[Tensor]:
     """Readouts (Q, V), one for each of the values (N, V)."""
     if torch.is_grad_enabled() and any(t.requires_grad for t in (key, query, offsets, *values)):
         weights = _dense_weights(_logits(key, query, offsets), top_k)

@@ -1,0 +1,83 @@
+"""`flarekit evaluate`: scores of masks, and of propagation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flarekit import files
+from flarekit.cli import console
+from flarekit.cli.options import Device, Json, LabelsFile, Overwrite, resolve_device
+from flarekit.errors import UsageError
+from flarekit.labels import FLARE22, LabelSet, read_dataset_json
+
+app = typer.Typer(no_args_is_help=True, help="Score masks against the truth, and propagation against its rivals.")
+
+
+@app.command(epilog="Example: `flarekit evaluate masks predictions/ labels/ --csv scores.csv`")
+def masks(
+    predicted: Annotated[Path, typer.Argument(metavar="PRED", help="A predicted label map, or a folder of them.")],
+    truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="The true one, or a folder of them.")],
+    dataset: LabelsFile = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write every case's scores to this file too.")] = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Dice of every organ and case. An organ absent from both masks scores 1, from one of them 0."""
+    from flarekit.evaluation.cases import pair_cases, score_pairs
+    from flarekit.evaluation.tables import scores_to_csv, scores_to_json
+
+    if csv is not None:
+        files.refuse_existing(csv, overwrite=overwrite)
+    scores = list(score_pairs(pair_cases(predicted, truth), _labels(dataset)))
+    result = scores_to_json(scores)
+    if csv is not None:
+        files.write_text(csv, scores_to_csv(scores), overwrite=overwrite)
+    organs = console.table(
+        f"Dice, {len(scores)} case(s)", ("organ", "Dice"), [*result["organs"].items(), ("mean", result["mean"])]
+    )
+    cases = console.table("Mean over organs", ("case", "Dice"), [(s.case, s.mean) for s in scores])
+    console.emit(result, organs, cases, as_json=json)
+
+
+@app.command(epilog="Example: `flarekit evaluate propagation ct.nii.gz labels.nii.gz --every 10`")
+def propagation(
+    case: Annotated[Path, typer.Argument(metavar="CASE", help="A CT.")],
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Its true label map, on the same grid.")],
+    every: Annotated[str, typer.Option("--every", help="Give every Nth slice: one or more N.")] = "5,10,20",
+    offsets: Annotated[int, typer.Option("--offsets", min=1, help="Repeat from so many first slices.")] = 4,
+    model: Annotated[str, typer.Option("--model", help="Propagation checkpoint.")] = "starter-propagation",
+    dataset: LabelsFile = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Dice on the slices between given ones: propagation, copying the nearest slice, and interpolation."""
+    from flarekit.checkpoints import Registry
+    from flarekit.evaluation.comparison import compare_on_files
+
+    report = compare_on_files(
+        case,
+        labels,
+        _labels(dataset),
+        Registry.default().load(model, kind="propagation"),
+        every=_numbers(every),
+        offsets=offsets,
+        device=resolve_device(device),
+    )
+    methods = report["methods"]
+    rows = [(entry["every"], *(entry[method]["mean"] for method in methods)) for entry in report["results"]]
+    title = f"{report['case']}: mean Dice of the slices in between"
+    console.emit(report, console.table(title, ("every", *methods), rows), as_json=json)
+
+
+def _labels(dataset: Path | None) -> LabelSet:
+    return FLARE22 if dataset is None else read_dataset_json(dataset)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 1 for part in parts):
+        raise UsageError(f"--every takes whole numbers above 1, got {text!r}", remedy="Write --every 5,10,20.")
+    return tuple(int(part) for part in parts)

@@ -1,0 +1,95 @@
+"""`flarekit propagate`: masks drawn on some slices, carried to all others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flarekit.cli import console
+from flarekit.cli.options import Device, Json, LabelsFile, Overwrite, resolve_device
+from flarekit.config.propagation import PropagationConfig
+from flarekit.labels import FLARE22, LabelSet, read_dataset_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+DEFAULTS = PropagationConfig()
+
+
+def propagate(
+    case: Annotated[Path, typer.Argument(help="The CT.")],
+    masks: Annotated[Path, typer.Argument(help="A label map on the CT's grid, drawn on some slices.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The label map to write.")],
+    slices: Annotated[
+        str | None,
+        typer.Option(
+            "--slices",
+            help="The annotated slices, 10,20,30 or first:stop:step: an empty one says that nothing is there. "
+            "Without it, the slices that hold a label.",
+        ),
+    ] = None,
+    organs: Annotated[
+        str | None, typer.Option("--organs", help="Carry these only: names or label ids, comma-separated.")
+    ] = None,
+    model: Annotated[str, typer.Option("--model", help="Propagation checkpoint.")] = "starter-propagation",
+    top_k: Annotated[
+        int, typer.Option("--top-k", min=0, help="Memory tokens read for each place; 0 reads all.")
+    ] = DEFAULTS.top_k or 0,
+    before: Annotated[
+        int | None, typer.Option("--before", min=0, help="Fill so many slices below an annotated one; all without.")
+    ] = DEFAULTS.before,
+    after: Annotated[
+        int | None, typer.Option("--after", min=0, help="Fill so many slices above an annotated one; all without.")
+    ] = DEFAULTS.after,
+    memory_every: Annotated[
+        int, typer.Option("--memory-every", min=0, help="Remember every Nth propagated slice too; 0 none.")
+    ] = DEFAULTS.memory_every,
+    dataset: LabelsFile = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Carry masks from some slices to all others; annotated slices come out exactly as they went in.
+
+    Any structure can be carried: what was drawn is what is looked for. A JSON beside the label map gives the
+    confidence for every organ and slice.
+    """
+    from flarekit.checkpoints import Registry
+    from flarekit.propagation.case_files import CaseFiles, propagate_files
+    from flarekit.propagation.slice_list import parse_slices
+
+    config = PropagationConfig(top_k=top_k or None, before=before, after=after, memory_every=memory_every)
+    labels = FLARE22 if dataset is None else read_dataset_json(dataset)
+    files = CaseFiles(image=case, drawn=masks, output=output)
+    files.check(overwrite=overwrite)
+    report = propagate_files(
+        files,
+        Registry.default().load(model, kind="propagation"),
+        config,
+        slices=None if slices is None else parse_slices(slices),
+        ids=_ids(organs, labels),
+        labels=labels,
+        device=resolve_device(device),
+        overwrite=overwrite,
+    )
+    console.emit(report, organ_table(report), f"Wrote {output}.", as_json=json)
+
+
+def organ_table(report: Mapping) -> Table:
+    """Volume of every organ, and the mean and lowest confidence over the filled slices."""
+    rows = [
+        (o["name"], f"{o['volume_ml']:.1f}", sum(o["confidence"]) / len(o["confidence"]), min(o["confidence"]))
+        for o in report["organs"]
+    ]
+    title = f"From {len(report['annotated'])} annotated slices to {len(report['filled'])}"
+    return console.table(title, ("organ", "mL", "mean confidence", "lowest"), rows)
+
+
+def _ids(organs: str | None, labels: LabelSet) -> set[int] | None:
+    if organs is None:
+        return None
+    wanted = [organ.strip() for organ in organs.split(",") if organ.strip()]
+    return {int(o) if o.isdecimal() else labels.ids[labels.class_of(o) - 1] for o in wanted}

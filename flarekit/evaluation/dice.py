@@ -1,0 +1,82 @@
+"""Dice per organ, as FLARE22 counts it: an organ absent from both masks scores 1, from one of them 0."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+
+from flarekit.labels import IGNORE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlap:
+    """Voxels of each organ in a prediction, in the truth, and in both. Overlaps of slices add up to a volume's."""
+
+    predicted: np.ndarray  # (organs,) int64
+    true: np.ndarray  # (organs,) int64
+    both: np.ndarray  # (organs,) int64
+
+    @classmethod
+    def of(cls, predicted: np.ndarray, true: np.ndarray, organs: int) -> Overlap:
+        """The overlap of two arrays of classes of one shape; voxels whose true class is IGNORE do not count.
+
+        Raises ValueError when the shapes differ.
+        """
+        if predicted.shape != true.shape:
+            raise ValueError(f"shapes differ: {predicted.shape} and {true.shape}")
+        known = true != IGNORE
+        predicted, true = predicted[known], true[known]
+        return cls(
+            predicted=_voxels(predicted, organs),
+            true=_voxels(true, organs),
+            both=_voxels(true[predicted == true], organs),
+        )
+
+    def __add__(self, other: Overlap) -> Overlap:
+        return Overlap(
+            predicted=self.predicted + other.predicted, true=self.true + other.true, both=self.both + other.both
+        )
+
+    @property
+    def dice(self) -> np.ndarray:
+        """(organs,) float64 in 0..1; 1 where an organ is in neither mask."""
+        total = self.predicted + self.true
+        return np.where(total > 0, 2 * self.both / np.maximum(total, 1), 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseScores:
+    """Dice of one case."""
+
+    case: str  # its name
+    dice: dict[str, float]  # by organ
+
+    @property
+    def mean(self) -> float:
+        """The mean over organs."""
+        return fmean(self.dice.values())
+
+
+def dice(predicted: np.ndarray, true: np.ndarray, organs: int) -> np.ndarray:
+    """(organs,) Dice of each organ from two arrays of classes (0 background, 1..organs, IGNORE in the truth)."""
+    return Overlap.of(predicted, true, organs).dice
+
+
+def score_case(case: str, predicted: np.ndarray, true: np.ndarray, organs: Sequence[str]) -> CaseScores:
+    """The scores of a case from two arrays of classes; `organs` are the names in class order."""
+    scores = dice(predicted, true, len(organs)).tolist()
+    return CaseScores(case=case, dice=dict(zip(organs, scores, strict=True)))
+
+
+def organ_means(scores: Sequence[CaseScores]) -> dict[str, float]:
+    """The mean over cases for every organ. Raises ValueError without a case."""
+    if not scores:
+        raise ValueError("a mean needs at least one case")
+    return {organ: fmean(case.dice[organ] for case in scores) for organ in scores[0].dice}
+
+
+def _voxels(classes: np.ndarray, organs: int) -> np.ndarray:
+    return np.bincount(classes, minlength=IGNORE + 1)[1 : organs + 1]

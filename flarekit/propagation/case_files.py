@@ -1,0 +1,61 @@
+"""Propagation from file to file: what is read, what is written, and what is checked before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flarekit import files
+from flarekit.checkpoints import Loaded
+from flarekit.config.propagation import PropagationConfig
+from flarekit.labels import LabelSet
+from flarekit.propagation.label_map import propagate_drawing, read_drawing
+from flarekit.propagation.report import report
+from flarekit.volumes import read_labels, read_volume, require_same_grid, write_labels
+from flarekit.volumes.writing import require_writable_format, sidecar_path
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseFiles:
+    """The files of one case."""
+
+    image: Path  # the CT
+    drawn: Path  # the label map drawn on some of its slices
+    output: Path  # the label map to write; its JSON gets the same name
+
+    def check(self, *, overwrite: bool) -> None:
+        """Raises OutputError where the result could not be written."""
+        require_writable_format(self.output)
+        for target in (self.output, sidecar_path(self.output)):
+            files.refuse_existing(target, overwrite=overwrite)
+            files.require_writable(target)
+
+
+def propagate_files(
+    case: CaseFiles,
+    model: Loaded,
+    config: PropagationConfig,
+    *,
+    slices: Sequence[int] | None,
+    ids: Collection[int] | None,
+    labels: LabelSet,
+    device: torch.device,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Propagate a file and write the label map and its JSON, which comes back.
+
+    `slices` are the annotated ones and `ids` the labels to carry (see `read_drawing`); `labels` names them.
+    Raises InputError, UsageError or OutputError.
+    """
+    masks, image = read_labels(case.drawn), read_volume(case.image)
+    require_same_grid(image, masks)
+    drawing = read_drawing(masks, slices, ids)
+    result = propagate_drawing(image, drawing, model, config, device)
+    data = report(image, drawing, result, model.card, config, labels)
+    write_labels(case.output, result.labels, overwrite=overwrite)
+    files.write_json(sidecar_path(case.output), data, overwrite=overwrite)
+    return data

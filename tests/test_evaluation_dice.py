@@ -1,0 +1,56 @@
+"""Dice on masks of a few voxels, worked by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from flarekit.evaluation.dice import CaseScores, Overlap, dice, organ_means, score_case
+from flarekit.evaluation.tables import scores_to_csv, scores_to_json
+from flarekit.labels import IGNORE
+
+
+def classes(*values: int) -> np.ndarray:
+    return np.array(values, dtype=np.uint8)
+
+
+def test_two_of_three_voxels_shared() -> None:
+    # Organ 1: predicted 2, true 1, both 1: 2/3. Organ 2: predicted 1, true 2, both 1: 2/3.
+    assert dice(classes(1, 1, 2, 0), classes(1, 2, 2, 0), 2).tolist() == pytest.approx([2 / 3, 2 / 3])
+
+
+def test_absent_from_both_scores_1_and_from_one_0() -> None:
+    assert dice(classes(0, 1, 0), classes(0, 0, 2), 3).tolist() == [0, 0, 1]
+
+
+def test_voxels_of_unknown_class_do_not_count() -> None:
+    assert dice(classes(1, 1, 1), classes(1, IGNORE, IGNORE), 1).tolist() == [1]
+
+
+def test_overlaps_of_slices_add_up_to_the_volume() -> None:
+    rng = np.random.default_rng(0)
+    predicted, true = rng.integers(0, 4, (2, 3, 5, 7)).astype(np.uint8)
+    parts = [Overlap.of(predicted[z], true[z], 3) for z in range(3)]
+    np.testing.assert_allclose((parts[0] + parts[1] + parts[2]).dice, dice(predicted, true, 3))
+
+
+def test_other_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="shapes differ"):
+        dice(classes(1, 1), classes(1, 1, 1), 1)
+
+
+def test_scores_of_cases_become_a_dictionary_and_a_table() -> None:
+    first = score_case("a", classes(1, 0), classes(1, 2), ["liver", "spleen"])
+    second = CaseScores(case="b", dice={"liver": 0.5, "spleen": 0.25})
+    assert first.dice == {"liver": 1.0, "spleen": 0.0} and first.mean == 0.5
+    assert organ_means([first, second]) == {"liver": 0.75, "spleen": 0.125}
+    report = scores_to_json([first, second])
+    assert report["mean"] == pytest.approx((0.5 + 0.375) / 2, abs=1e-4)
+    assert report["organs"] == {"liver": 0.75, "spleen": 0.125}
+    lines = "case,liver,spleen,mean\na,1.0000,0.0000,0.5000\nb,0.5000,0.2500,0.3750\n"
+    assert scores_to_csv([first, second]) == lines
+
+
+def test_no_case_has_no_mean() -> None:
+    with pytest.raises(ValueError, match="case"):
+        organ_means([])
