@@ -17,7 +17,7 @@ from flarekit.pipeline.segmentation import Segmentation
 from flarekit.pipeline.sidecar import sidecar
 from flarekit.pipeline.stopwatch import Stopwatch
 from flarekit.reference import ReferenceModule
-from flarekit.report.overlay import draw_overlay
+from flarekit.report.overlay import draw_overlay, require_png
 from flarekit.volumes import Volume, read_volume, write_labels
 from flarekit.volumes.formats import stem
 from flarekit.volumes.writing import require_writable_format, sidecar_path
@@ -41,6 +41,8 @@ class SegmentFiles:
         if not self.image.exists():
             raise InputError("does not exist", where=self.image, remedy="Check the path.")
         require_writable_format(self.mask)
+        if self.overlay is not None:
+            require_png(self.overlay)
         for target in (self.mask, sidecar_path(self.mask), self.overlay):
             if target is not None:
                 files.refuse_existing(target, overwrite=overwrite)

@@ -10,7 +10,7 @@ from flarekit import __version__
 from flarekit.checkpoints import Card
 from flarekit.config import toml
 from flarekit.config.segment import SegmentConfig
-from flarekit.pipeline.segmentation import Segmentation
+from flarekit.pipeline.segmentation import SecondPass, Segmentation
 from flarekit.volumes import Volume
 
 FORMAT = {"format": "flarekit-segmentation", "version": 1}
@@ -30,7 +30,7 @@ def sidecar(
         "models": {part: model_entry(card) for part, card in models.items()},
         "organs": [_organ(asdict(organ)) for organ in segmentation.organs],
         "sampled": list(segmentation.sampled),
-        "second_pass": asdict(segmentation.second_pass) if segmentation.second_pass else None,
+        "second_pass": _lists(segmentation.second_pass),
         "references": [{"slice": z, "mm": round(volume.z_mm(z), 2)} for z in segmentation.references],
         "seconds": {stage: round(seconds, 3) for stage, seconds in segmentation.seconds.items()},
         "settings": toml.to_dict(config),
@@ -40,6 +40,10 @@ def sidecar(
 def model_entry(card: Card) -> dict[str, str]:
     """Which checkpoint it was, to the byte."""
     return {"checkpoint": card.reference, "weights_sha256": card.weights_sha256}
+
+
+def _lists(second: SecondPass | None) -> dict[str, list[Any]] | None:
+    return {name: list(values) for name, values in asdict(second).items()} if second else None
 
 
 def _organ(entry: dict[str, Any]) -> dict[str, Any]:

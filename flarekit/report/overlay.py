@@ -60,11 +60,16 @@ class Panel:
 
 def draw_overlay(path: Path, volume: Volume, classes: np.ndarray, labels: LabelSet, *, overwrite: bool = False) -> None:
     """Write a PNG of `classes` (Z, H, W) over the CT. Raises OutputError when it cannot be written."""
-    if path.suffix.lower() != ".png":
-        raise OutputError("is not the name of a PNG", where=path, remedy="Let it end in .png.")
+    require_png(path)
     figure = _figure(panels(volume, classes), classes, labels, volume.voxel_ml)
     with atomic_path(path, overwrite=overwrite) as temporary:
         figure.savefig(temporary, dpi=130, facecolor=BACKGROUND)
+
+
+def require_png(path: Path) -> None:
+    """Raises OutputError when the name is not a PNG's: to be called before long work."""
+    if path.suffix.lower() != ".png":
+        raise OutputError("is not the name of a PNG", where=path, remedy="Let it end in .png.")
 
 
 def panels(volume: Volume, classes: np.ndarray) -> list[Panel]:

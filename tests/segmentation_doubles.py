@@ -1,0 +1,86 @@
+"""A painted case whose mask is known, and networks that read it off the image or misread it on purpose."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from flarekit.checkpoints import Card, Loaded, Registry
+from flarekit.config.architecture import DeepLabConfig, STCNConfig
+from flarekit.config.preprocessing import PreprocessingConfig
+from flarekit.labels import LabelSet
+from flarekit.models import build
+from flarekit.volumes import Volume
+
+ORGANS = LabelSet(name="two", names=("block", "pea"), ids=(4, 9))
+PREPROCESSING = PreprocessingConfig(spacing_mm=2.0, canvas=64)
+SPACING_MM = (4.0, 2.0, 2.0)  # z, h, w: the network's own in plane, so that nothing is resampled
+SHAPE = (12, 40, 52)  # z, h, w
+HU = (0, 100, 200)  # of background, block and pea
+DEEPLAB = DeepLabConfig(
+    classes=3, encoder="mobilenetv3_small_050", encoder_head=False, channels=8, skip_channels=4, rates=(1, 2, 3)
+)
+STCN = STCNConfig(
+    key_block="basic",
+    key_units=(1, 1, 1),
+    key_width=8,
+    value_units=(1, 1, 1),
+    value_width=8,
+    key_channels=8,
+    value_channels=16,
+    decoder=(16, 8, 8),
+)
+
+
+class Reader(nn.Module):
+    """Knows a class by its brightness in the abdomen window; `blind` classes look like background to it."""
+
+    def __init__(self, *, blind: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.seen: list[float] = []
+        brightness = torch.tensor([(hu + 150) / 400 for hu in HU])
+        brightness[list(blind)] = 9.0
+        self.brightness = nn.Parameter(brightness)
+
+    def forward(self, image: Tensor, position: Tensor) -> Tensor:
+        self.seen += position.tolist()
+        return -2000.0 * (image[:, :1] - self.brightness[None, :, None, None]).square()
+
+
+def painted_classes() -> np.ndarray:
+    """uint8 (Z, H, W): a block on slices 2 to 9 and a pea on slice 7 alone."""
+    classes = np.zeros(SHAPE, dtype=np.uint8)
+    classes[2:10, 8:28, 10:30] = 1
+    classes[7, 12:22, 36:46] = 2
+    return classes
+
+
+def painted_volume() -> Volume:
+    """The CT of `painted_classes`."""
+    hu = np.array(HU, dtype=np.int16)[painted_classes()]
+    z, h, w = SPACING_MM
+    return Volume.from_source(hu.transpose(2, 1, 0), np.diag([-w, -h, z, 1.0]))
+
+
+def loaded(*networks: nn.Module, kind: str = "reference", name: str = "double") -> Loaded:
+    """A checkpoint that was never on a disk."""
+    card = Card(
+        kind=kind,
+        name=name,
+        version=1,
+        networks={},
+        preprocessing=PREPROCESSING,
+        labels=ORGANS,
+        weights_sha256=f"hash of {name}",
+    )
+    names = ["stcn"] if kind == "propagation" else [f"network{i}" for i in range(len(networks))]
+    return Loaded(card, dict(zip(names, networks, strict=True)))
+
+
+def publish_tiny(name: str, *, seed: int = 0, kind: str = "reference", labels: LabelSet = ORGANS) -> Card:
+    """A tiny checkpoint with random weights in the default registry."""
+    torch.manual_seed(seed)
+    configs = {"deeplabv3plus": DEEPLAB} if kind == "reference" else {"stcn": STCN}
+    card = Card(kind=kind, name=name, networks=configs, preprocessing=PREPROCESSING, labels=labels)
+    return Registry.default().publish(card, {key: build(config) for key, config in configs.items()})
