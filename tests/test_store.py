@@ -80,6 +80,7 @@ def test_baked_windows_replace_the_hu(tmp_path):
     case = store_with(tmp_path, header(baked=WINDOWS["paper"])).case("a")
     expected = window_slices(torch.tensor(CT.array[2].copy()), WINDOWS["paper"])
     assert torch.equal(case.image(2, WINDOWS["paper"]), expected)
+    case.close()
     with h5py.File(tmp_path / "a.h5") as file:
         assert "hu" not in file and file["image"].shape == (3, 3, 5, 6)
     with pytest.raises(InputError, match="paper"):
