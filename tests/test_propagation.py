@@ -150,6 +150,15 @@ def test_the_order_of_objects_does_not_matter(network: STCN) -> None:
         torch.testing.assert_close(a.probabilities[1:].flip(0), b.probabilities[1:], rtol=1e-4, atol=1e-5)
 
 
+def test_other_objects_are_not_seen_until_training_shows_some(network: STCN) -> None:
+    image, mask = torch.rand(1, 3, HEIGHT, WIDTH), patch(0, 0)[None, None]
+    f16 = network.encode_key(image).f16
+    alone = network.encode_value(image, f16, mask, torch.zeros_like(mask))
+    torch.testing.assert_close(network.encode_value(image, f16, mask, 1 - mask), alone)
+    network.encode_value(image, f16, mask, 1 - mask).sum().backward()
+    assert network.value_encoder.resnet.conv1.weight.grad[:, -1].any()
+
+
 def test_nothing_answered_carries_a_graph(network: STCN) -> None:
     slices = Stack(torch.rand(2, 3, HEIGHT, WIDTH))
     results = list(propagate(network, slices, {0: patch(0, 0)[None]}, PropagationConfig()))

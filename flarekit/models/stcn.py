@@ -84,6 +84,8 @@ class ValueEncoder(nn.Module):
         self.resnet = ResNet("basic", config.value_units, config.value_width, inputs=5)
         self.fuse = FusionBlock(self.resnet.channels[-1], f16_channels, config.value_channels)
         self.refine = ResidualBlock(config.value_channels, config.value_channels)
+        with torch.no_grad():  # training on single objects never shows others: no noise may come from them then
+            self.resnet.conv1.weight[:, -1] = 0
 
     def forward(self, image: Tensor, f16: Tensor, mask: Tensor, others: Tensor) -> Tensor:
         x = torch.cat((image.expand(len(mask), -1, -1, -1), mask, others), dim=1)
