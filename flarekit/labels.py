@@ -75,13 +75,15 @@ class LabelSet:
 
     def to_classes(self, ids: np.ndarray, *, where: str | Path | None = None) -> np.ndarray:
         """uint8 classes of an integer array of ids. Raises InputError naming ids that are not in the set."""
-        low, high = int(ids.min(initial=0)), int(ids.max(initial=0))
-        table = np.full(max(high, max(self.ids)) + 1, IGNORE, dtype=np.uint8)
+        outside = max(self.ids) + 1
+        table = np.full(outside + 1, IGNORE, dtype=np.uint8)
         table[0] = 0
         table[list(self.ids)] = np.arange(1, self.classes, dtype=np.uint8)
-        classes = table[np.maximum(ids, 0)]
-        if low < 0 or (classes == IGNORE).any():
-            unknown = np.unique(ids[(ids < 0) | (classes == IGNORE)])[:5].tolist()
+        low, high = int(ids.min(initial=0)), int(ids.max(initial=0))
+        plain = low >= 0 and high <= outside
+        classes = table[ids if plain else np.where((ids < 0) | (ids > outside), outside, ids)]
+        if (classes == IGNORE).any():
+            unknown = np.unique(ids[classes == IGNORE])[:5].tolist()
             raise InputError(
                 f"holds label ids {unknown} that the label set {self.name!r} does not name",
                 where=where,

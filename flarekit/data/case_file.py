@@ -14,6 +14,7 @@ is none of the labelled organs, and may be any other.
 from __future__ import annotations
 
 import os
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from flarekit.data.case_header import CaseHeader
 from flarekit.data.compression import filter_of, load_filter
 from flarekit.data.windows import window_slices
 from flarekit.errors import InputError
-from flarekit.files import atomic_path
+from flarekit.files import atomic_path, refuse_existing
 from flarekit.labels import IGNORE
 from flarekit.volumes import Volume
 
@@ -43,19 +44,15 @@ def write_case(
 ) -> None:
     """Write a case from int16 HU (Z, H, W) and uint8 classes (Z, H, W), whole or not at all.
 
-    Voxels outside `header.labelled` become 255 unless all classes are labelled. Raises OutputError.
+    Voxels outside `header.labelled` become 255 unless all classes are labelled. The compressed file is made in
+    memory first: HDF5 crashes the process when the disk is full. Raises OutputError.
     """
-    chunks = filter_of(compression)
-    with atomic_path(path, overwrite=overwrite) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs.update(header.to_attributes())
-        if header.baked is None:
-            file.create_dataset("hu", data=hu, chunks=(1, *hu.shape[1:]), **chunks)
-        else:
-            _write_baked(file, hu, header.baked, chunks)
-        if classes is not None:
-            known = known_classes(classes, header)
-            file.create_dataset("labels", data=known, chunks=(1, *known.shape[1:]), **chunks)
-            file.create_dataset("label_voxels", data=count_voxels(known, header.label_set.classes))
+    refuse_existing(path, overwrite=overwrite)
+    content = BytesIO()
+    with h5py.File(content, "w") as file:
+        _fill(file, header, hu, classes, filter_of(compression))
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        temporary.write_bytes(content.getbuffer())
 
 
 class StoredCase:
@@ -182,6 +179,20 @@ def known_classes(classes: np.ndarray, header: CaseHeader) -> np.ndarray:
 def count_voxels(classes: np.ndarray, number: int) -> np.ndarray:
     """int32 (Z, number): voxels of each class in each slice of (Z, H, W); 255 is not counted."""
     return np.stack([np.bincount(plane.ravel(), minlength=256)[:number] for plane in classes]).astype(np.int32)
+
+
+def _fill(
+    file: h5py.File, header: CaseHeader, hu: np.ndarray, classes: np.ndarray | None, chunks: dict[str, Any]
+) -> None:
+    file.attrs.update(header.to_attributes())
+    if header.baked is None:
+        file.create_dataset("hu", data=hu, chunks=(1, *hu.shape[1:]), **chunks)
+    else:
+        _write_baked(file, hu, header.baked, chunks)
+    if classes is not None:
+        known = known_classes(classes, header)
+        file.create_dataset("labels", data=known, chunks=(1, *known.shape[1:]), **chunks)
+        file.create_dataset("label_voxels", data=count_voxels(known, header.label_set.classes))
 
 
 def _write_baked(file: h5py.File, hu: np.ndarray, preset: WindowPreset, chunks: dict[str, Any]) -> None:

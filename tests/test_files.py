@@ -1,0 +1,89 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+import pytest
+
+from flarekit.errors import OutputError
+from flarekit.files import atomic_folder, atomic_path, refuse_existing, sha256, write_text
+
+
+def test_text_appears_and_nothing_else(tmp_path):
+    write_text(tmp_path / "new" / "a.txt", "grün")
+    assert (tmp_path / "new" / "a.txt").read_text(encoding="utf-8") == "grün"
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["a.txt"]
+
+
+def test_the_temporary_name_keeps_the_ending(tmp_path):
+    with atomic_path(tmp_path / "ct.nii.gz") as temporary:
+        assert temporary.parent == tmp_path and temporary.name.endswith("ct.nii.gz")
+        assert not (tmp_path / "ct.nii.gz").exists()
+        temporary.write_bytes(b"1")
+    assert (tmp_path / "ct.nii.gz").read_bytes() == b"1"
+
+
+def test_a_block_that_fails_leaves_the_old_file(tmp_path):
+    write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(KeyError), atomic_path(tmp_path / "a.txt", overwrite=True) as temporary:
+        temporary.write_text("half")
+        raise KeyError
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_nothing_is_replaced_silently(tmp_path):
+    write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(OutputError, match="a.txt: exists already"):
+        write_text(tmp_path / "a.txt", "new")
+    write_text(tmp_path / "a.txt", "new", overwrite=True)
+    assert (tmp_path / "a.txt").read_text() == "new"
+    with pytest.raises(OutputError):
+        refuse_existing(tmp_path / "a.txt")
+    refuse_existing(tmp_path / "b.txt")
+
+
+def test_permissions_follow_the_umask(tmp_path):
+    write_text(tmp_path / "a.txt", "")
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o666 & ~umask
+
+
+def test_a_file_in_the_folders_place(tmp_path):
+    (tmp_path / "folder").write_text("a file")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_text(tmp_path / "folder" / "a.txt", "")
+    with pytest.raises(OutputError, match="cannot be written"), atomic_folder(tmp_path / "folder" / "sub"):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_says_so(tmp_path, number):
+    with pytest.raises(OutputError, match="no space") as caught, atomic_path(tmp_path / "a.txt"):
+        raise OSError(number, os.strerror(number))
+    assert "a.txt" in str(caught.value) and list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_appears_whole(tmp_path):
+    with atomic_folder(tmp_path / "new") as temporary:
+        (temporary / "a.txt").write_text("a")
+        assert not (tmp_path / "new").exists()
+    assert (tmp_path / "new" / "a.txt").read_text() == "a"
+    with pytest.raises(OutputError, match="exists"), atomic_folder(tmp_path / "new"):
+        pass
+
+
+def test_a_folder_that_fails_is_removed(tmp_path):
+    with pytest.raises(ValueError), atomic_folder(tmp_path / "new") as temporary:
+        (temporary / "a.txt").write_text("a")
+        raise ValueError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sha256_of_known_bytes(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
