@@ -39,13 +39,16 @@ class Reader(nn.Module):
     def __init__(self, *, blind: tuple[int, ...] = ()) -> None:
         super().__init__()
         self.seen: list[float] = []
-        brightness = torch.tensor([(hu + 150) / 400 for hu in HU])
-        brightness[list(blind)] = 9.0
-        self.brightness = nn.Parameter(brightness)
+        self.blind = blind
+        self.brightness = nn.Parameter(torch.tensor([(hu + 150) / 400 for hu in HU]))
 
     def forward(self, image: Tensor, position: Tensor) -> Tensor:
         self.seen += position.tolist()
-        return -2000.0 * (image[:, :1] - self.brightness[None, :, None, None]).square()
+        logits = -2000.0 * (image[:, :1] - self.brightness[None, :, None, None]).square()
+        for index in self.blind:
+            logits[:, 0] = torch.maximum(logits[:, 0], logits[:, index])
+            logits[:, index] = -1e4
+        return logits
 
 
 def painted_classes() -> np.ndarray:
