@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
@@ -173,20 +171,12 @@ def test_a_file_in_the_stores_place(run_cli, data_set, tmp_path):
     assert outcome.code == 4 and str(tmp_path / "store") in outcome.stderr
 
 
-def test_a_full_disk_leaves_no_half_case(tmp_path):
-    """A limit on the size of files, which holds for root too, stands in for a full disk."""
+def test_a_full_disk_leaves_no_half_case(run_cli, full_disk, tmp_path):
     noise = np.random.default_rng(0).integers(-1000, 1000, (60, 50, 40)).astype(np.int16)
     save(tmp_path / "ct.nii.gz", noise)
-    script = (
-        "import resource, sys\n"
-        "from flarekit.cli import main\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))\n"
-        "sys.exit(main(sys.argv[1:]))\n"
-    )
-    command = [sys.executable, "-c", script, "preprocess", tmp_path / "ct.nii.gz", "-o", tmp_path / "store"]
-    result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    assert result.returncode == 4, result.stderr
-    assert "ct.h5" in result.stderr and "Traceback" not in result.stderr
+    with full_disk(40_000):
+        outcome = run_cli("preprocess", tmp_path / "ct.nii.gz", "-o", tmp_path / "store")
+    assert outcome.code == 4 and "ct.h5: no space left" in outcome.stderr
     assert [file.name for file in (tmp_path / "store").iterdir()] == ["store.json"]
 
 

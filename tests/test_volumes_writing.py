@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import nibabel
 import numpy as np
 import pytest
@@ -54,26 +51,13 @@ def test_a_file_in_the_folders_place_is_reported(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_full_disk_leaves_nothing_behind(tmp_path, suffix):
-    """A limit on the size of files, which holds for root too, stands in for a full disk."""
-    script = (
-        "import resource, sys\n"
-        "import numpy as np\n"
-        "from pathlib import Path\n"
-        "from flarekit.errors import OutputError\n"
-        "from flarekit.volumes import Volume, write_volume\n"
-        "noise = np.random.default_rng(0).integers(-1000, 1000, (40, 50, 60)).astype(np.int16)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
-        "try:\n"
-        "    write_volume(Path(sys.argv[1]), Volume.from_source(noise, np.eye(4)))\n"
-        "except OutputError as error:\n"
-        "    print(error)\n"
-        "    sys.exit(error.exit_code)\n"
-    )
-    path = tmp_path / f"ct{suffix}"
-    result = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True)
-    assert result.returncode == 4, result.stderr
-    assert str(path) in result.stdout and result.stdout.count("\n") == 1
+def test_a_full_disk_leaves_nothing_behind(tmp_path, full_disk, suffix):
+    noise = np.random.default_rng(0).integers(-1000, 1000, (40, 50, 60)).astype(np.int16)
+    volume = Volume.from_source(noise, np.eye(4))
+    with full_disk(20_000), pytest.raises(OutputError) as caught:
+        write_volume(tmp_path / f"ct{suffix}", volume)
+    assert str(tmp_path / f"ct{suffix}") in str(caught.value)
+    assert "\n" not in str(caught.value) and caught.value.remedy
     assert list(tmp_path.iterdir()) == []
 
 
