@@ -135,6 +135,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         transunet=TransUNetConfig(
             grid=16,
             resnet_width=24,
+            resnet_units=(2, 3, 4),
             resnet_groups=8,
             hidden=192,
             layers=4,
@@ -142,7 +143,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             mlp=768,
             dropout=0.0,
             bridge=96,
-            decoder=(96, 48, 24, 16),
+            decoder=(64, 48, 24, 16),
         ),
         deeplabv3plus=DeepLabConfig(
             encoder="mobilenetv3_small_100",
@@ -154,7 +155,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         stcn=STCNConfig(
             key_block="basic",
-            key_units=(2, 2, 2),
+            key_units=(2, 2, 1),
             key_width=48,
             value_width=24,
             key_channels=32,
