@@ -16,7 +16,7 @@ SECOND = np.array([[0, 1, 1, 1], [0, 0, 3, 0]], dtype=np.uint8)  # organ 1: exac
 
 
 def counted(*slices) -> Agreement:
-    counter = AgreementCounter(models=2, classes=5)
+    counter = AgreementCounter(models=2, organs=4)
     for masks, consensus in slices:
         counter.add(masks, consensus)
     return counter.agreement()

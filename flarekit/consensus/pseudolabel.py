@@ -80,7 +80,7 @@ def label_by_consensus(volume: Volume, models: Sequence[ReferenceModule]) -> Con
     Every model brings its own preprocessing; probabilities meet on the native pixels, slice by slice.
     """
     classes = np.zeros(volume.array.shape, dtype=np.uint8)
-    counter = AgreementCounter(len(models), models[0].labels.classes)
+    counter = AgreementCounter(len(models), len(models[0].labels.names))
     streams = [_native_probabilities(volume, model) for model in models]
     slices = zip(*streams, strict=True)
     for z, planes in enumerate(tqdm(slices, total=len(classes), unit="slice", disable=None, leave=False)):

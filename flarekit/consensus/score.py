@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flarekit.evaluation import Overlap
+
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
@@ -38,24 +40,20 @@ class Agreement:
 class AgreementCounter:
     """Voxels counted slice by slice, so that no model's mask is ever held whole."""
 
-    def __init__(self, models: int, classes: int) -> None:
-        self._shared = np.zeros((models, classes), dtype=np.int64)
-        self._model = np.zeros((models, classes), dtype=np.int64)
-        self._consensus = np.zeros(classes, dtype=np.int64)
+    def __init__(self, models: int, organs: int) -> None:
+        nothing = np.zeros(organs, dtype=np.int64)
+        self._overlaps = [Overlap(predicted=nothing, true=nothing, both=nothing)] * models
 
     def add(self, masks: Sequence[np.ndarray], consensus: np.ndarray) -> None:
         """Every model's classes (H, W) uint8 of one slice, and the consensus of the same slice."""
-        classes = len(self._consensus)
-        self._consensus += np.bincount(consensus.ravel(), minlength=classes)
-        for index, mask in enumerate(masks):
-            self._model[index] += np.bincount(mask.ravel(), minlength=classes)
-            self._shared[index] += np.bincount(mask[mask == consensus], minlength=classes)
+        pairs = zip(self._overlaps, masks, strict=True)
+        self._overlaps = [known + Overlap.of(mask, consensus, len(known.true)) for known, mask in pairs]
 
     def agreement(self) -> Agreement:
         """Dice of the slices added so far, background left out."""
-        total = (self._model + self._consensus)[:, 1:]
-        shared = 2.0 * self._shared[:, 1:]
-        return Agreement(dice=np.divide(shared, total, out=np.full(total.shape, np.nan), where=total > 0))
+        shown = [overlap.predicted + overlap.true > 0 for overlap in self._overlaps]
+        dice = [overlap.dice for overlap in self._overlaps]
+        return Agreement(dice=np.where(shown, dice, np.nan))
 
 
 @dataclass(frozen=True, kw_only=True)
