@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flarekit.cli import evaluate, models, train
+from flarekit.cli import evaluate, models, store, train
 from flarekit.cli.app import app
 from flarekit.cli.doctor import doctor
 from flarekit.cli.phantom import phantom
@@ -15,6 +15,7 @@ from flarekit.cli.segment import segment
 app.command(epilog="Example: `flarekit segment case.nii.gz -o mask.nii.gz --overlay mask.png`")(segment)
 app.command(epilog="Example: `flarekit propagate ct.nii.gz sketch.nii.gz -o mask.nii.gz --slices 10,30,50`")(propagate)
 app.command(epilog="Example: `flarekit preprocess FLARE22Train -o stores/flare22 --workers 2`")(preprocess)
+app.add_typer(store.app, name="store")
 app.add_typer(train.app, name="train")
 app.command(epilog="Example: `flarekit pseudolabel unlabelled/ --models a@1,b@1,c@1 --threshold 0.9 -o pseudo`")(
     pseudolabel

@@ -34,7 +34,7 @@ def write_itk(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
     try:
         sitk.WriteImage(image, str(path), useCompression=True)
     except RuntimeError as error:
-        raise OSError(str(error).strip().splitlines()[-1]) from error
+        raise OSError("SimpleITK gave up: is the disk full?") from error
 
 
 def array_view(image: sitk.Image) -> np.ndarray:

@@ -1,0 +1,59 @@
+"""`flarekit store`: looking into a store, and back to volume files."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel
+import numpy as np
+import pytest
+
+AFFINE = np.array([[0, -0.8, 0, 9], [0.9, 0, 0, -7], [0, 0, 2.5, 1], [0, 0, 0, 1]], dtype=np.float32)
+HU = np.random.default_rng(1).integers(-1000, 1000, (5, 4, 3)).astype(np.int16)
+IDS = np.random.default_rng(2).integers(0, 14, HU.shape).astype(np.uint8)
+
+
+@pytest.fixture
+def data_set(tmp_path):
+    for folder, name, array in (("images", "a_0000", HU), ("images", "b_0000", HU), ("labels", "a", IDS)):
+        path = tmp_path / "set" / folder / f"{name}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nibabel.save(nibabel.Nifti1Image(array, AFFINE), path)
+    return tmp_path / "set"
+
+
+def test_info_lists_cases_and_their_labels(run_cli, data_set, tmp_path):
+    run_cli("preprocess", data_set, "-o", tmp_path / "store")
+    result = json.loads(run_cli("store", "info", tmp_path / "store", "--json").stdout)
+    a, b = result["cases"]
+    assert (a["name"], a["shape"], a["labels"], b["labels"]) == ("a", [3, 5, 4], "all", "none")
+    assert a["spacing_mm"] == pytest.approx([2.5, 0.9, 0.8])
+    assert "3 x 5 x 4" in run_cli("store", "info", tmp_path / "store").stdout
+
+
+def test_export_gives_the_source_back(run_cli, data_set, tmp_path):
+    run_cli("preprocess", data_set, "-o", tmp_path / "store")
+    ct, mask = tmp_path / "ct.nii.gz", tmp_path / "mask.nii.gz"
+    assert run_cli("store", "export", tmp_path / "store", "a", "-o", ct, "--labels", mask).code == 0
+    for path, array in ((ct, HU), (mask, IDS)):
+        image = nibabel.load(path)
+        assert np.array_equal(np.asarray(image.dataobj), array) and np.array_equal(image.affine, AFFINE)
+    assert run_cli("store", "export", tmp_path / "store", "a", "-o", ct).code == 4
+
+
+def test_open_voxels_are_exported_as_255(run_cli, data_set, tmp_path):
+    run_cli("preprocess", data_set, "-o", tmp_path / "store", "--labelled-organs", "liver")
+    mask = tmp_path / "mask.nii.gz"
+    run_cli("store", "export", tmp_path / "store", "a", "-o", tmp_path / "ct.nii.gz", "--labels", mask)
+    assert np.array_equal(np.asarray(nibabel.load(mask).dataobj), np.where(IDS == 1, 1, 255))
+
+
+def test_what_cannot_be_exported(run_cli, data_set, tmp_path):
+    run_cli("preprocess", data_set, "-o", tmp_path / "store")
+    unknown = run_cli("store", "export", tmp_path / "store", "c", "-o", tmp_path / "c.nii.gz")
+    assert unknown.code == 3 and "'c'" in unknown.stderr
+    unlabelled = run_cli(
+        "store", "export", tmp_path / "store", "b", "-o", tmp_path / "b.nii.gz", "--labels", tmp_path / "m.nii.gz"
+    )
+    assert unlabelled.code == 3 and "no labels" in unlabelled.stderr
+    assert run_cli("store", "info", tmp_path).code == 3
