@@ -57,7 +57,7 @@ class BodyRecipe:
     """What surrounds the organs; none of it has a label."""
 
     subcutaneous_mm: Range = (5.0, 45.0)  # thickness of the fat under the skin
-    wall_mm: Range = (8.0, 16.0)  # thickness of the abdominal wall's muscles
+    wall_mm: Range = (7.0, 15.0)  # thickness of the abdominal wall's muscles
     margin_mm: Range = (1.0, 12.0)  # fat between the organs and that wall
     bowel_loops: tuple[int, int] = (8, 22)  # loops of small bowel
     loop_radius_mm: Range = (7.0, 17.0)

@@ -59,7 +59,7 @@ def _small_bowel(
     before = y < float(frame.spine_mm[:, 0].mean()) - 12
     middle = ndimage.binary_erosion(free & before & (z < frame.kidneys_mm + rng.uniform(20, 70)))
     low, high = recipe.bowel_loops
-    count = max(int(rng.integers(low, high + 1) * min(middle.mean() * 12, 1.5)), 1)
+    count = max(int(rng.integers(low, high + 1) * min(middle.mean() * 15, 2)), 1)
     starts = random_starts(middle, coarse, count, rng)
     if len(starts) == 0:
         return []

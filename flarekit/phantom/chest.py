@@ -21,7 +21,7 @@ def paint_chest(tissue: np.ndarray, frame: Frame, rng: np.random.Generator) -> N
     tissue[cavity & (np.abs(above + _DIAPHRAGM_MM / 2) < _DIAPHRAGM_MM / 2)] = Tissue.MUSCLE
     chest = cavity & (above > 0)
     tissue[chest] = Tissue.LUNG
-    tissue[chest & (smooth_noise(frame.grid, 7.0, rng) > 2.0)] = Tissue.VEIN
+    tissue[chest & (smooth_noise(frame.grid, 7.0, rng) > 1.8)] = Tissue.VEIN
     tissue[chest & _mediastinum(frame, rng)] = Tissue.VISCERAL_FAT
     _paint_heart(tissue, chest, frame, rng)
 

@@ -72,7 +72,7 @@ def guess_frame(tissue: np.ndarray, grid: Grid, recipe: BodyRecipe, rng: np.rand
     muscle = inner + _wall(recipe, rng)
     return Frame(
         grid=grid, axis_mm=axis, inner_mm=inner, muscle_mm=muscle,
-        skin_mm=muscle + _fat(grid.shape[0], recipe, rng), spine_mm=spine, width_mm=float(width),
+        skin_mm=_skin(muscle, recipe, rng), spine_mm=spine, width_mm=float(width),
         depth_mm=float(depth), diaphragm_mm=_diaphragm(organs, coarse, grid), kidneys_mm=_kidneys(organs, coarse),
         crest_mm=_crest(organs, coarse, rng),
     )  # fmt: skip
@@ -84,7 +84,7 @@ def _spine(organs: np.ndarray, grid: Grid, heights_mm: np.ndarray) -> np.ndarray
     cava = _centres(organs == Tissue.INFERIOR_VENA_CAVA, grid)
     if len(aorta) < 2:
         aorta = cava + (0, 0, 25) if len(cava) >= 2 else _fallback(organs, grid)
-    behind = np.interp(heights_mm, aorta[:, 0], aorta[:, 1]) + 24
+    behind = np.interp(heights_mm, aorta[:, 0], aorta[:, 1]) + 26
     side = np.median(aorta[:, 2]) - 13
     if len(cava) >= 2:
         side = 0.5 * side + 0.25 * (np.median(aorta[:, 2]) + np.median(cava[:, 2]))
@@ -113,11 +113,14 @@ def _cavity(
     organs: np.ndarray, coarse: Grid, heights_mm: np.ndarray, axis: np.ndarray, base: np.ndarray,
     margin_mm: float, rng: np.random.Generator,
 ) -> np.ndarray:  # fmt: skip
-    """(Z, BINS): the base outline, changing slowly along the body, widened wherever an organ needs the room."""
+    """(Z, BINS): the base outline, changing slowly along the body, widened where organs need room, on both sides."""
     step = coarse.spacing_mm[0]
-    reach = _reach(organs, coarse, axis)
-    reach = ndimage.maximum_filter(reach, (2 * int(12 / step) + 1, 9), mode=("nearest", "wrap"))
-    reach = ndimage.gaussian_filter(reach, (8 / step, 2.5), mode=("nearest", "wrap"))
+    tight = _reach(organs, coarse, axis)
+    both = np.maximum(tight, 0.95 * tight[:, (BINS // 2 - np.arange(BINS)) % BINS])
+    wide = ndimage.maximum_filter(both, (2 * int(25 / step) + 1, 13), mode=("nearest", "wrap"))
+    wide = ndimage.gaussian_filter(wide, (20 / step, 5), mode=("nearest", "wrap"))
+    tight = ndimage.maximum_filter(tight, (2 * int(8 / step) + 1, 7), mode=("nearest", "wrap"))
+    reach = np.maximum(wide, ndimage.gaussian_filter(tight, (6 / step, 2), mode=("nearest", "wrap")))
     reach = ndimage.map_coordinates(
         reach, np.meshgrid(heights_mm / step, np.arange(BINS), indexing="ij"), order=1, mode="nearest"
     )
@@ -145,14 +148,17 @@ def _wall(recipe: BodyRecipe, rng: np.random.Generator) -> np.ndarray:
     """(1, BINS) thickness of the wall's muscles; those along the spine are thick."""
     behind = np.abs((ANGLES - np.pi / 2 + np.pi) % (2 * np.pi) - np.pi)
     plain = rng.uniform(*recipe.wall_mm) * (1 + 0.15 * smooth_circle(BINS, 6, rng))
-    return np.maximum(plain, 4)[None] + rng.uniform(24, 40) * np.exp(-((behind / 0.6) ** 4))[None]
+    bulges = np.exp(-((behind / 0.62) ** 4)) - 0.3 * np.exp(-((behind / 0.13) ** 2))
+    return (np.maximum(plain, 4) + rng.uniform(24, 40) * bulges)[None]
 
 
-def _fat(slices: int, recipe: BodyRecipe, rng: np.random.Generator) -> np.ndarray:
-    """(Z, BINS) thickness of the fat under the skin."""
-    mean = rng.uniform(*recipe.subcutaneous_mm)
-    around = 1 + 0.25 * smooth_circle(BINS, 3, rng)[None] - 0.25 * np.sin(2 * ANGLES + np.pi / 2)[None]
-    return np.maximum(mean * around * (1 + 0.25 * smooth_curve(slices, 4, rng)[:, None]), 3)
+def _skin(muscle_mm: np.ndarray, recipe: BodyRecipe, rng: np.random.Generator) -> np.ndarray:
+    """(Z, BINS): radius of the skin, over fat that fills the hollows between muscles."""
+    around = 1 + 0.25 * smooth_circle(BINS, 3, rng) - 0.25 * np.cos(2 * ANGLES)
+    along = 1 + 0.25 * smooth_curve(len(muscle_mm), 4, rng)[:, None]
+    fat = np.maximum(rng.uniform(*recipe.subcutaneous_mm) * around * along, 3)
+    smooth = ndimage.gaussian_filter1d(muscle_mm, 7, axis=1, mode="wrap")
+    return np.maximum(smooth + fat, muscle_mm + 3)
 
 
 def _diaphragm(organs: np.ndarray, coarse: Grid, grid: Grid) -> np.ndarray:

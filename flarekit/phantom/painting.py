@@ -36,7 +36,7 @@ def paint(
     The same labels, recipe and seed give the same image, whatever the number of threads.
     Raises InputError when hardly anything is labelled.
     """
-    grid = Grid(shape=labels.shape, spacing_mm=spacing_mm)  # type: ignore[arg-type]
+    grid = Grid(shape=labels.shape, spacing_mm=spacing_mm)
     tissue, frame = _paint_tissues(labels, grid, recipe, _key(seed), organs)
     rng = np.random.default_rng((*_key(seed), 2))
     palette = draw_palette(recipe.tissue, rng)
@@ -50,7 +50,7 @@ def paint_tissues(
     *, organs: LabelSet = FLARE22,
 ) -> np.ndarray:  # fmt: skip
     """uint8 Tissue ids (Z,H,W) that `paint` gives the same arguments' HU from: what each voxel is meant to be."""
-    grid = Grid(shape=labels.shape, spacing_mm=spacing_mm)  # type: ignore[arg-type]
+    grid = Grid(shape=labels.shape, spacing_mm=spacing_mm)
     return _paint_tissues(labels, grid, recipe, _key(seed), organs)[0]
 
 
@@ -65,7 +65,7 @@ def paint_case(
     """
     _check_paintable(label_volume.array, label_volume.path)
     rng = np.random.default_rng((*_key(seed), 0))
-    source = Grid(shape=label_volume.array.shape, spacing_mm=label_volume.spacing_mm)  # type: ignore[arg-type]
+    source = Grid(shape=label_volume.array.shape, spacing_mm=label_volume.spacing_mm)
     classes = {name: index for index, name in enumerate(organs.names, start=1)}
     kept = remove_organs(np.ascontiguousarray(label_volume.array), classes, recipe.warp, rng)
     warp = draw_warp(kept, source, spacing_mm or source.spacing_mm, size, recipe.warp, rng)

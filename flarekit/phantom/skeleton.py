@@ -22,7 +22,7 @@ def paint_skeleton(tissue: np.ndarray, frame: Frame, rng: np.random.Generator) -
     dy = y[:, rows] - frame.spine_mm[:, :1, None].astype(np.float32)
     dx = x[:, :, columns] - frame.spine_mm[:, 1:, None].astype(np.float32)
     below_crest = frame.crest_mm - z
-    rx = np.clip(21 + below_crest * 0.02, 15, 24) * rng.uniform(0.9, 1.1)
+    rx = np.clip(24 + below_crest * 0.02, 18.5, 26) * rng.uniform(0.9, 1.1)
     _paint_muscles(view, z, dy, dx, rx, frame, rng)
     _paint_vertebrae(view, dy, dx, rx, below_crest, rng)
 
@@ -54,18 +54,20 @@ def _paint_vertebrae(
     view: np.ndarray, dy: np.ndarray, dx: np.ndarray, rx: np.ndarray, below_crest: np.ndarray, rng: np.random.Generator
 ) -> None:
     phase = (below_crest / rng.uniform(31, 38)) % 1.0
-    ry, arch = rx * 0.74, rx * 0.74 + 8
+    ry, arch = rx * 0.74, rx * 0.74 + 7
     body = (dx / rx) ** 2 + (dy / ry) ** 2
-    ring = np.hypot(dx / 1.25, dy - arch)
-    back = (ring < 13) & (phase < 0.8) | (np.abs(dy - arch) < 4) & (np.abs(dx) < 40) & (np.abs(phase - 0.5) < 0.1)
-    back |= (np.abs(dx) < 3.5) & (dy > arch) & (dy < arch + 36) & (phase > 0.3)
-    body_height = phase > 0.2
-    view[(body < 1) & ~body_height] = Tissue.DISC
-    view[back] = Tissue.CORTEX
-    view[(body < 1) & body_height] = Tissue.CORTEX
-    endplate = np.abs(phase - 0.6) < 0.36
-    view[(body < 0.82) & endplate] = Tissue.MARROW
-    view[ring < 7.5] = Tissue.CANAL
+    canal = (dx / 10) ** 2 + ((dy - arch) / 7.5) ** 2
+    side, behind = np.abs(dx), dy - arch - 0.3 * np.abs(dx)
+    processes = (np.abs(behind) < 3.5 - side * 0.04) & (side < 36) & (np.abs(phase - 0.55) < 0.1)
+    spine = (side < 3) & (dy > arch + 7) & (dy < arch + 30 + 12 * phase) & (phase > 0.25)
+    facets = ((side - 16) / 6) ** 2 + (behind / 7) ** 2 < 1
+    bony = phase > 0.2
+    view[(body < 1) & ~bony] = Tissue.DISC
+    view[(canal < 2.1) & (phase < 0.85) | processes | spine] = Tissue.CORTEX
+    view[facets & (phase < 0.6)] = Tissue.MARROW
+    view[(body < 1) & bony] = Tissue.CORTEX
+    view[(body < 0.86) & bony] = Tissue.MARROW
+    view[canal < 1] = Tissue.CANAL
 
 
 def _paint_ribs(tissue: np.ndarray, frame: Frame, rng: np.random.Generator) -> None:
@@ -98,8 +100,9 @@ def _paint_pelvis(tissue: np.ndarray, frame: Frame, rng: np.random.Generator) ->
     side = np.abs(x - spine_x)
     body = (tissue != Tissue.AIR) & (tissue != Tissue.SKIN)
     reach = frame.width_mm * rng.uniform(0.85, 0.95)
-    wing = spine_y + 22 - (side - 32) * np.clip(down / 70, 0.2, 1.1) * 0.8
-    bone = np.abs(y - wing) / 7 + 0.04 * smooth_noise(frame.grid, 25.0, rng)
+    outwards = np.clip((side - 32) / 60, 0, 2)
+    wing = spine_y + 24 - 48 * np.clip(down / 60, 0.15, 1.1) * outwards**1.6 + 6 * np.sin(3 * outwards)
+    bone = np.abs(y - wing) / (5 + 3 * outwards) + 0.1 * smooth_noise(frame.grid, 25.0, rng)
     along = (side > 30) & (side < reach - np.clip(down - 70, 0, 60) * 0.4) & (down > 0) & (down < 130)
     buttocks = (y > wing + 6) & (side > 18) & (down > 5) & (tissue == Tissue.VISCERAL_FAT)
     tissue[buttocks & body] = Tissue.MUSCLE
@@ -117,7 +120,8 @@ def _paint_hips(tissue: np.ndarray, frame: Frame, rng: np.random.Generator) -> N
     side = np.abs(x - float(frame.spine_mm[:, 1].mean()))
     middle = frame.axis_mm[0]
     cavity = tissue == Tissue.VISCERAL_FAT
-    tissue[cavity & (side > 62) & (z < deep + 45)] = Tissue.MUSCLE
+    walls = (side / 66) ** 2 + ((y - middle - 5) / 72) ** 2 > 1 + np.clip((z - deep) / 40, 0, 3)
+    tissue[cavity & walls & (z < deep + 70)] = Tissue.MUSCLE
     socket = np.sqrt((side - 88) ** 2 + (y - middle) ** 2 + (z - deep) ** 2)
     body = tissue != Tissue.AIR
     tissue[body & (socket < 34)] = Tissue.CORTEX

@@ -97,7 +97,7 @@ MEAN_HU: dict[Tissue, tuple[Range, ...]] = {
     Tissue.LUNG: ((-900, -720),),
     Tissue.HEART_WALL: ((35, 50), (80, 130), (90, 130)),
     Tissue.HEART_BLOOD: ((32, 48), (180, 350), (120, 175)),
-    Tissue.CORTEX: ((350, 800),),
+    Tissue.CORTEX: ((260, 650),),
     Tissue.MARROW: ((110, 240),),
     Tissue.CANAL: ((15, 45),),
     Tissue.DISC: ((65, 110),),

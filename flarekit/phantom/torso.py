@@ -20,7 +20,7 @@ def paint_torso(tissue: np.ndarray, frame: Frame, rng: np.random.Generator) -> N
     tissue[radius < skin - _SKIN_MM] = Tissue.SUBCUTANEOUS_FAT
     wall = radius < frame.spread(frame.muscle_mm)
     tissue[wall] = Tissue.MUSCLE
-    tissue[wall & (smooth_noise(frame.grid, 9.0, rng) > 1.7)] = Tissue.SUBCUTANEOUS_FAT
+    tissue[wall & (smooth_noise(frame.grid, 8.0, rng) > rng.uniform(1.1, 1.9))] = Tissue.SUBCUTANEOUS_FAT
     tissue[radius < frame.spread(frame.inner_mm)] = Tissue.VISCERAL_FAT
 
 
@@ -37,7 +37,7 @@ def _paint_table(tissue: np.ndarray, frame: Frame, rng: np.random.Generator) -> 
     _, y, x = frame.grid.axes_mm()
     back = frame.axis_mm[0] + frame.skin_mm[:, frame.skin_mm.shape[1] // 4].max()
     sag = y - back - rng.uniform(2, 12) + (x - frame.axis_mm[1]) ** 2 * rng.uniform(0, 1) / 4000
-    thickness = rng.uniform(2, 6)
+    thickness = rng.uniform(3.5, 8)
     shell = (np.abs(sag) < thickness / 2) | (np.abs(sag - rng.uniform(25, 60)) < thickness / 2)
     shell &= np.abs(x - frame.axis_mm[1]) < rng.uniform(180, 260)
     tissue[(tissue == Tissue.AIR) & shell] = Tissue.TABLE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,9 @@ class Curve:
     radius_mm: np.ndarray  # (N,)
 
 
-def smooth_curve_through(knots_mm: np.ndarray, radii_mm: np.ndarray | float, step_mm: float = 2.0) -> Curve:
+def smooth_curve_through(
+    knots_mm: np.ndarray, radii_mm: np.ndarray | Sequence[float] | float, step_mm: float = 2.0
+) -> Curve:
     """A smooth curve through (K, 3) knots with points `step_mm` apart; radii are given at the knots or once."""
     lengths = np.linalg.norm(np.diff(knots_mm, axis=0), axis=1)
     along = np.concatenate([[0], np.cumsum(np.maximum(lengths, 1e-3))])

@@ -23,7 +23,7 @@ def paint_vessels(tissue: np.ndarray, organs: np.ndarray, frame: Frame, rng: np.
     arteries = _to_kidneys(places, Tissue.AORTA, (2.2, 3.2), rng) + _iliac(places, Tissue.AORTA, (4.5, 7), rng)
     arteries += _from_aorta(places, rng)
     fat = frame.grid.subsample(tissue, coarse) == Tissue.VISCERAL_FAT
-    veins += _mesenteric(fat, coarse, frame, int(rng.integers(10, 40)), rng)
+    veins += _mesenteric(fat, coarse, frame, int(rng.integers(20, 90)), rng)
     nodes = [_blob(start, rng.uniform(2.5, 6)) for start in random_starts(fat, coarse, int(rng.integers(0, 12)), rng)]
     for curves, what in ((nodes, Tissue.NODE), (veins, Tissue.VEIN), (arteries, Tissue.ARTERY)):
         _paint(tissue, frame.grid, curves, what)

@@ -24,8 +24,7 @@ def walk(
         tries = _unit(direction[:, None] + spread * rng.normal(size=(len(position), _TRIES, 3)))
         ahead = position[:, None] + step_mm * tries
         good = _inside(mask, grid, ahead)
-        first = good.argmax(axis=1)
-        moves = good.any(axis=1)
+        first, moves = np.argmax(good, axis=1), np.any(good, axis=1)
         direction = np.where(moves[:, None], tries[everyone, first], -direction)
         position = np.where(moves[:, None], ahead[everyone, first], position)
     return courses
@@ -42,9 +41,9 @@ def random_starts(mask: np.ndarray, grid: Grid, count: int, rng: np.random.Gener
 
 def _inside(mask: np.ndarray, grid: Grid, positions_mm: np.ndarray) -> np.ndarray:
     index = np.round(positions_mm / np.array(grid.spacing_mm)).astype(int)
-    fits = ((index >= 0) & (index < np.array(mask.shape))).all(axis=-1)
+    fits = np.all((index >= 0) & (index < np.array(mask.shape)), axis=-1)
     index = np.clip(index, 0, np.array(mask.shape) - 1)
-    return fits & mask[tuple(np.moveaxis(index, -1, 0))]
+    return np.logical_and(fits, mask[tuple(np.moveaxis(index, -1, 0))])
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

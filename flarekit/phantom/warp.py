@@ -40,25 +40,36 @@ class Warp:
 
     def coordinates(self, box: Box) -> torch.Tensor:
         """float32 (1, Z, H, W, 3): where the box's voxels lie in the source, in grid_sample's -1..1 and (x, y, z)."""
-        z, y, x = (axis[s] for axis, s in zip(map(np.ravel, self.target.axes_mm()), box, strict=True))
-        moved = self._elastic(z, box)
+        axes = [axis.ravel()[s] for axis, s in zip(self.target.axes_mm(), box, strict=True)]
+        moved = self._elastic(axes)
+        z, y, x = axes
         ends = np.maximum(self.source.extent_mm, 1e-3)
         for i in range(3):
             row = self.matrix[i].astype(np.float32)
             moved[i] += (row[0] * z + np.float32(self.offset_mm[i]))[:, None, None]
             moved[i] += (row[1] * y)[:, None] + row[2] * x
             moved[i] *= np.float32(2 / ends[i])
-        return torch.from_numpy(np.stack(moved[::-1], axis=-1) - np.float32(1))[None]
+        return torch.from_numpy(np.stack([moved[2], moved[1], moved[0]], axis=-1) - np.float32(1))[None]
 
-    def _elastic(self, z_mm: np.ndarray, box: Box) -> np.ndarray:
-        """float32 (3, Z, H, W) mm: the displacement of the box's voxels, interpolated along z and then in plane."""
-        step = max(float(self.target.extent_mm[0]), 1e-3) / max(self.elastic_mm.shape[1] - 1, 1)
-        low = np.minimum((z_mm / step).astype(int), max(self.elastic_mm.shape[1] - 2, 0))
-        part = (z_mm / step - low).astype(np.float32)[:, None, None]
-        high = np.minimum(low + 1, self.elastic_mm.shape[1] - 1)
-        slices = torch.from_numpy(self.elastic_mm[:, low] * (1 - part) + self.elastic_mm[:, high] * part)
-        full = F.interpolate(slices, size=self.target.shape[1:], mode="bilinear", align_corners=True)
-        return full[:, :, box[1], box[2]].numpy().copy()
+    def _elastic(self, axes_mm: list[np.ndarray]) -> np.ndarray:
+        """float32 (3, Z, H, W) mm: the displacement at those heights, rows and columns."""
+        field = self.elastic_mm
+        for axis, positions in enumerate(axes_mm, start=1):
+            step = max(float(self.target.extent_mm[axis - 1]), 1e-3) / max(field.shape[axis] - 1, 1)
+            field = np.moveaxis(_interpolate(np.moveaxis(field, axis, -1), positions / np.float32(step)), -1, axis)
+        return np.ascontiguousarray(field)
+
+
+def _interpolate(values: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """float32 (..., N): values (..., K) between their last axis's entries, at ascending fractional indices (N,)."""
+    out = np.empty((*values.shape[:-1], len(at)), dtype=np.float32)
+    last = values.shape[-1] - 1
+    cells = np.clip(at.astype(int), 0, max(last - 1, 0))
+    for cell in np.unique(cells):
+        here = slice(*np.searchsorted(cells, (cell, cell + 1)))
+        low, high = values[..., cell, None], values[..., min(cell + 1, last), None]
+        out[..., here] = low + (high - low) * (at[here] - np.float32(cell))
+    return out
 
 
 def warp_labels(labels: np.ndarray, warp: Warp) -> np.ndarray:
