@@ -124,6 +124,7 @@ class Trainer:
             batch_size=None,
             sampler=range(self.progress.iteration, last),
             num_workers=self.task.loop.workers,
+            collate_fn=_as_it_is,
             # Its own generator: a loader would otherwise draw from the one that dropout uses.
             generator=torch.Generator(),
         )
@@ -236,6 +237,10 @@ class Trainer:
         best = load_state(self.folder.best)
         for name, network in self.task.networks.items():
             network.load_state_dict(best[name])
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def _require_finite(loss: Tensor, iteration: int, names: tuple[str, ...]) -> None:

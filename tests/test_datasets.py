@@ -1,0 +1,178 @@
+"""Sampling and batches: which slices, which labels, and the same ones whoever asks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from flarekit.config.preprocessing import PreprocessingConfig
+from flarekit.config.training import AUGMENTATIONS, CPSConfig, STCNTrainingConfig
+from flarekit.data.datasets import ClipBatches, CPSBatches, objects_of
+from flarekit.data.network_case import NetworkCase
+from flarekit.data.sampling import Clips, OrganSlices, UniformSlices, gap_limit_mm
+from flarekit.data.store import SliceStore
+from flarekit.errors import InputError, TrainingError
+from flarekit.labels import IGNORE
+from training_stores import ORGANS, write_store
+
+GRID = PreprocessingConfig(spacing_mm=1.6, canvas=96, multiple=32)
+COUNTS = [
+    np.array([[9, 0, 0], [5, 4, 0], [8, 0, 1]]),  # organ 1 on slice 1, organ 2 on slice 2
+    np.array([[9, 0, 0], [9, 0, 0]]),  # no organ
+]
+
+
+def cases_of(path: Path, config: PreprocessingConfig = GRID) -> list[NetworkCase]:
+    store = SliceStore.open(path)
+    return [NetworkCase(store, name, config) for name in store.cases]
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> list[NetworkCase]:
+    return cases_of(write_store(tmp_path / "labelled"))
+
+
+@pytest.fixture
+def unlabelled(tmp_path: Path) -> list[NetworkCase]:
+    return cases_of(write_store(tmp_path / "unlabelled", labelled=None, seed=1))
+
+
+def generators(count: int) -> list[np.random.Generator]:
+    return [np.random.default_rng(seed) for seed in range(count)]
+
+
+def test_uniform_slices_reach_every_slice_equally_often() -> None:
+    slices = UniformSlices([3, 0, 2])
+    drawn = [slices.draw(rng) for rng in generators(1000)]
+    counts = {choice: drawn.count(choice) for choice in drawn}
+    assert {(c.case, c.z) for c in counts} == {(0, 0), (0, 1), (0, 2), (2, 0), (2, 1)}
+    assert min(counts.values()) > 150
+
+
+def test_organ_slices_draw_rare_organs_as_often_as_common_ones() -> None:
+    drawn = [OrganSlices(COUNTS, organ_share=1.0).draw(rng) for rng in generators(400)]
+    assert {(c.case, c.z) for c in drawn} == {(0, 1), (0, 2)}
+    assert 150 < sum(c.z == 1 for c in drawn) < 250
+
+
+def test_nothing_to_draw_from_is_an_error() -> None:
+    with pytest.raises(TrainingError, match="no slice"):
+        UniformSlices([])
+    with pytest.raises(TrainingError, match="labelled organ"):
+        OrganSlices([COUNTS[1]], organ_share=0.5)
+    with pytest.raises(TrainingError, match="labelled organ"):
+        Clips([COUNTS[1]], [1.0])
+
+
+def test_clips_start_on_their_organs_and_keep_the_gap() -> None:
+    counts = np.zeros((40, 3), dtype=np.int32)
+    counts[10:30, 1], counts[15:20, 2] = 7, 3
+    clips = Clips([counts, COUNTS[1]], [2.5, 5.0])
+    steps = set()
+    for rng in generators(300):
+        clip = clips.draw(rng, gap_mm=10.0, objects=2)
+        assert clip.case == 0 and all(counts[clip.slices[0], organ] for organ in clip.organs)
+        first, near, far = clip.slices
+        assert 1 <= abs(near - first) <= 4 and 1 <= abs(far - near) <= 4
+        assert (near > first) == (far > near)
+        steps.add(near - first)
+    assert steps == {-4, -3, -2, -1, 1, 2, 3, 4}
+
+
+def test_some_clips_end_between_the_slices_in_memory() -> None:
+    counts = np.ones((30, 2), dtype=np.int32)
+    clip = Clips([counts], [5.0]).draw(np.random.default_rng(0), gap_mm=20.0, between_share=1.0)
+    first, second, last = clip.slices
+    assert min(first, second) < last < max(first, second)
+
+
+def test_clips_of_a_case_with_two_slices_stay_inside_it() -> None:
+    for rng in generators(20):
+        assert set(Clips([COUNTS[0][1:]], [5.0]).draw(rng, gap_mm=50.0).slices) <= {0, 1}
+
+
+def test_gaps_grow_over_the_first_half() -> None:
+    assert [gap_limit_mm(p, 5.0, 25.0) for p in (0.0, 0.25, 0.5, 1.0)] == [5.0, 15.0, 25.0, 25.0]
+
+
+def test_a_case_is_read_on_the_networks_grid(labelled: list[NetworkCase]) -> None:
+    case = labelled[0]  # 60 x 70 pixels at 1.6 mm
+    images, classes = case.images([2, 5]), case.classes([2, 5])
+    assert images.shape == (2, 3, 96, 96) and classes.shape == (2, 96, 96)
+    assert (images[:, :, :18] == 0).all() and (images[:, :, 18:78, 13:83] > 0).any()
+    assert int((classes[0] == 1).sum()) == case.label_voxels[2, 1]
+    assert (case.position(0), case.position(8)) == (0.0, 1.0)
+
+
+def test_partial_labels_say_what_they_cover_and_leave_nothing_to_ignore(tmp_path: Path) -> None:
+    case = cases_of(write_store(tmp_path / "store", labelled=(1,)))[0]
+    assert case.looked_for().tolist() == [True, True, False, False]
+    assert set(case.classes([3]).unique().tolist()) == {0, 1}
+
+
+def test_a_mirrored_sample_says_that_the_paired_organ_was_looked_for(tmp_path: Path) -> None:
+    cases = cases_of(write_store(tmp_path / "store", labelled=(1,)))
+    config = CPSConfig(unlabelled_batch=0, organ_share=1.0)
+    batches = CPSBatches(cases, [], ORGANS, config)
+    for iteration in range(8):
+        batch = batches[iteration]
+        for classes, looked_for in zip(batch.classes, batch.looked_for, strict=True):
+            (organ,) = set(classes.unique().tolist()) - {0}
+            assert looked_for.tolist() == [True, organ == 1, organ == 2, False]
+
+
+def test_a_batch_has_its_shapes_and_names(labelled: list[NetworkCase], unlabelled: list[NetworkCase]) -> None:
+    config = CPSConfig(labelled_batch=2, unlabelled_batch=3, crop=64, augmentation=AUGMENTATIONS["affine"])
+    batch = CPSBatches(labelled, unlabelled, ORGANS, config)[0]
+    assert batch.images.shape == (2, 3, 64, 64) and batch.classes.shape == (2, 64, 64)
+    assert batch.unlabelled.shape == (3, 3, 64, 64) and batch.unlabelled_positions.shape == (3,)
+    assert len(batch.names) == 5 and all("slice" in name for name in batch.names)
+    assert batch.images.min() >= 0 and batch.images.max() <= 1
+
+
+def test_a_batch_is_the_same_in_any_number_of_processes(
+    labelled: list[NetworkCase], unlabelled: list[NetworkCase]
+) -> None:
+    batches = CPSBatches(labelled, unlabelled, ORGANS, CPSConfig(augmentation=AUGMENTATIONS["affine"]))
+    loader = DataLoader(batches, batch_size=None, sampler=[4, 5, 6], num_workers=2)
+    for iteration, loaded in zip((4, 5, 6), loader, strict=True):
+        here = batches[iteration]
+        assert tuple(loaded.names) == here.names
+        assert all(torch.equal(a, b) for a, b in zip(loaded[:-1], here[:-1], strict=True))
+
+
+def test_processes_take_different_slots_of_an_iteration(labelled: list[NetworkCase]) -> None:
+    config = CPSConfig(unlabelled_batch=0, labelled_batch=2)
+    wide = CPSBatches(labelled, [], ORGANS, replace(config, labelled_batch=4))[7]
+    ranks = [CPSBatches(labelled, [], ORGANS, config, rank=rank)[7] for rank in (0, 1)]
+    assert (*ranks[0].names, *ranks[1].names) == wide.names
+
+
+def test_clips_keep_their_organ_in_the_crop(labelled: list[NetworkCase]) -> None:
+    config = STCNTrainingConfig(clips=2, objects_per_clip=2, crop=32, augmentation=AUGMENTATIONS["affine"])
+    batches = ClipBatches(labelled, config)
+    for iteration in range(6):
+        batch = batches[iteration]
+        assert batch.images.shape == (2, 3, 3, 32, 32) and batch.classes.shape == (2, 3, 32, 32)
+        assert (batch.classes[:, 0] == 1).any(dim=(1, 2)).all() and batch.present[:, 0].all()
+
+
+def test_organs_of_a_clip_are_numbered_in_its_order() -> None:
+    classes = torch.tensor([0, 1, 2, 3, IGNORE], dtype=torch.uint8)
+    assert objects_of(classes, (3, 1)).tolist() == [0, 2, 0, 1, IGNORE]
+
+
+def test_baked_windows_cannot_be_shifted(labelled: list[NetworkCase]) -> None:
+    case = labelled[0]
+    stored = case.store.case(case.name)
+    stored.header = replace(stored.header, baked=GRID.windows)
+    batches = CPSBatches(
+        [case], [], ORGANS, CPSConfig(unlabelled_batch=0, augmentation=AUGMENTATIONS["affine"])
+    )
+    with pytest.raises(InputError, match="bake-windows"):
+        batches[0]

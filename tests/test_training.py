@@ -1,0 +1,226 @@
+"""Runs of both trainings: published, resumed exactly, refused where they must be."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from flarekit.checkpoints import Registry
+from flarekit.config import toml
+from flarekit.config.training import CPSConfig, LoopConfig, OptimiserConfig, STCNTrainingConfig
+from flarekit.errors import InputError, OutputError, TrainingError, UsageError
+from flarekit.training import loop as loop_module
+from flarekit.training.cps import CPSObjective
+from flarekit.training.data import Stores, gather
+from flarekit.training.run_folder import RunFolder
+from flarekit.training.runs import RunSettings, train_cps, train_stcn
+from flarekit.training.schedule import bootstrap_share, consistency_weight, learning_rate
+from training_setup import CPS, STCN, Workplace, workplace
+from training_stores import write_store
+
+__all__ = ["workplace"]
+
+
+def lines(folder: Path, kind: str) -> list[dict]:
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [record for record in records if record["kind"] == kind]
+
+
+def without_times(records: list[dict]) -> list[dict]:
+    return [{k: v for k, v in r.items() if k not in ("elapsed_s", "waited_share")} for r in records]
+
+
+def train(settings: RunSettings, config: CPSConfig | STCNTrainingConfig):
+    run = train_cps if isinstance(config, CPSConfig) else train_stcn
+    return run(settings, config, Registry.default())  # type: ignore[arg-type]
+
+
+def stop_after(iterations: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sends this process SIGTERM when the run has taken so many steps."""
+    step = loop_module.Trainer._step
+
+    def stopping(trainer: loop_module.Trainer, batch: object) -> dict:
+        record = step(trainer, batch)
+        if record["iteration"] == iterations:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return record
+
+    monkeypatch.setattr(loop_module.Trainer, "_step", stopping)
+
+
+def test_the_papers_learning_rate_halves_at_40000_and_45000() -> None:
+    at = {i: learning_rate(OptimiserConfig(), i, 50_000) for i in (0, 39_999, 40_000, 44_999, 45_000, 49_999)}
+    assert list(at.values()) == pytest.approx([1e-4, 1e-4, 5e-5, 5e-5, 2.5e-5, 2.5e-5])
+
+
+def test_cosine_and_poly_start_high_and_end_at_nothing() -> None:
+    for schedule in ("cosine", "poly"):
+        config = OptimiserConfig(lr=1.0, schedule=schedule)
+        rates = [learning_rate(config, i, 100) for i in range(101)]
+        assert rates[0] == 1.0 and rates[100] == pytest.approx(0.0) and rates == sorted(rates, reverse=True)
+
+
+def test_warmup_grows_linearly() -> None:
+    config = OptimiserConfig(lr=1.0, warmup=4)
+    assert [learning_rate(config, i, 100) for i in range(5)] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
+
+
+def test_the_consistency_weight_reaches_its_value_by_iteration() -> None:
+    config = CPSConfig(consistency_weight=0.1, consistency_ramp=0.4, loop=LoopConfig(iterations=1000))
+    assert consistency_weight(config, 0) == pytest.approx(0.1 * 2.718281828**-5)
+    assert consistency_weight(config, 400) == consistency_weight(config, 999) == pytest.approx(0.1)
+
+
+def test_bootstrapping_shrinks_between_its_two_iterations() -> None:
+    config = STCNTrainingConfig(
+        bootstrap_share=0.2, bootstrap_from=0.1, bootstrap_until=0.5, loop=LoopConfig(iterations=100)
+    )
+    assert [bootstrap_share(config, i) for i in (0, 10, 30, 50, 99)] == pytest.approx([1, 1, 0.6, 0.2, 0.2])
+
+
+@pytest.mark.parametrize(("config", "kind"), [(CPS, "reference"), (STCN, "propagation")])
+def test_a_run_publishes_its_best_validation(workplace: Workplace, config, kind: str) -> None:
+    card = train(workplace.settings("run"), config)
+    folder = workplace.folder / "runs" / "run"
+    scores = lines(folder, "validation")
+    assert [score["iteration"] for score in scores] == [2, 4, 6]
+    assert card.metrics["dice"] == max(score["dice"] for score in scores)
+    loaded = Registry.default().load("run@1", kind=kind)
+    best = torch.load(folder / "best.pt", weights_only=True)
+    for name, network in loaded.networks.items():
+        assert all(torch.equal(v, best[name][k]) for k, v in network.state_dict().items())
+    written = toml.read(folder / "config.toml")
+    assert toml.from_dict(type(config), written["training"]) == config
+    assert str(workplace.folder) not in (folder / "config.toml").read_text() + json.dumps(card.to_json())
+
+
+@pytest.mark.parametrize("config", [CPS, STCN])
+def test_a_run_stopped_and_resumed_equals_one_that_was_not(
+    workplace: Workplace, config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(workplace.settings("whole"), config)
+    with monkeypatch.context() as patch:
+        stop_after(4, patch)  # between two regular states
+        with pytest.raises(KeyboardInterrupt):
+            train(workplace.settings("halves"), config)
+    train(workplace.settings("halves", resume=True), config)
+    whole, halves = (workplace.folder / "runs" / name for name in ("whole", "halves"))
+    for kind in ("train", "validation"):
+        assert without_times(lines(whole, kind)) == without_times(lines(halves, kind))
+    states = [torch.load(folder / "state.pt", weights_only=True) for folder in (whole, halves)]
+    assert_equal(*states)
+
+
+def test_a_run_killed_outright_goes_on_from_its_last_state(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(workplace.settings("whole"), CPS)
+    with monkeypatch.context() as patch:
+
+        def broken(trainer: loop_module.Trainer, batch: object, step=loop_module.Trainer._step) -> dict:
+            if trainer.progress.iteration == 5:
+                raise MemoryError
+            return step(trainer, batch)
+
+        patch.setattr(loop_module.Trainer, "_step", broken)
+        with pytest.raises(MemoryError):
+            train(workplace.settings("killed"), CPS)
+    train(workplace.settings("killed", resume=True), CPS)
+    whole, killed = (workplace.folder / "runs" / name for name in ("whole", "killed"))
+    assert without_times(lines(whole, "train")) == without_times(lines(killed, "train"))
+    assert_equal(*(torch.load(folder / "state.pt", weights_only=True) for folder in (whole, killed)))
+
+
+def assert_equal(one: object, other: object) -> None:
+    if isinstance(one, dict):
+        assert isinstance(other, dict) and one.keys() == other.keys()
+        for key in one:
+            assert_equal(one[key], other[key])
+    elif isinstance(one, list):
+        assert isinstance(other, list) and len(one) == len(other)
+        for a, b in zip(one, other, strict=True):
+            assert_equal(a, b)
+    elif isinstance(one, torch.Tensor):
+        assert isinstance(other, torch.Tensor) and torch.equal(one, other)
+    else:
+        assert one == other
+
+
+def test_a_run_folder_is_not_overwritten(workplace: Workplace) -> None:
+    (workplace.folder / "runs" / "run").mkdir(parents=True)
+    with pytest.raises(OutputError, match="--resume"):
+        train(workplace.settings("run"), CPS)
+
+
+def test_resuming_with_other_settings_names_them(workplace: Workplace) -> None:
+    RunFolder(workplace.folder / "runs" / "run").begin({"training": {"lr": 0.1, "loop": {"workers": 2}}})
+    with pytest.raises(UsageError, match=r"training\.lr was 0\.1 and is 0\.2"):
+        RunFolder(workplace.folder / "runs" / "run").continue_with({"training": {"lr": 0.2, "loop": {}}})
+
+
+def test_resuming_what_never_started_is_an_error(workplace: Workplace) -> None:
+    with pytest.raises(InputError, match="config.toml"):
+        train(workplace.settings("nothing", resume=True), CPS)
+
+
+def test_a_loss_that_is_not_finite_names_the_slices(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(objective: CPSObjective, batch: object, iteration: int):
+        loss = sum(p.sum() for p in objective.parameters()) * float("nan" if iteration == 2 else 0)
+        return loss, {}
+
+    monkeypatch.setattr(CPSObjective, "forward", diverge)
+    with pytest.raises(TrainingError, match=r"iteration 3, on case0\d slice \d"):
+        train(workplace.settings("run"), CPS)
+
+
+def test_unlabelled_slices_are_needed_unless_none_are_asked_for(workplace: Workplace) -> None:
+    stores = Stores(labelled=(workplace.folder / "labelled",))
+    with pytest.raises(TrainingError, match="unlabelled"):
+        train(workplace.settings("run", stores=stores), CPS)
+
+
+def test_labels_are_needed(workplace: Workplace) -> None:
+    stores = Stores(labelled=(workplace.folder / "unlabelled",))
+    with pytest.raises(TrainingError, match="no case has labels"):
+        train(workplace.settings("run", stores=stores), STCN)
+
+
+def test_fine_tuning_starts_from_the_checkpoint(workplace: Workplace) -> None:
+    first = train(workplace.settings("first"), CPS)
+    still = replace(
+        CPS, optimiser=OptimiserConfig(lr=1e-12), loop=replace(CPS.loop, iterations=1, validate_every=1)
+    )
+    second = train(workplace.settings("second", init="first"), still)
+    assert second.parents == (first.reference,) and second.provenance.initialisation == first.reference
+    registry = Registry.default()
+    before, after = (registry.load(name).networks["transunet"] for name in ("first", "second"))
+    for a, b in zip(before.parameters(), after.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-9)
+
+
+def test_a_tenth_of_the_cases_is_held_back_without_a_validation_store(workplace: Workplace) -> None:
+    write_store(workplace.folder / "many", [(4, 20, 24)] * 20)
+    preprocessing = train_preprocessing()
+    data = gather(Stores(labelled=(workplace.folder / "many",)), preprocessing, seed=0)
+    assert (len(data.labelled), len(data.validation)) == (18, 2)
+    assert not {c.name for c in data.labelled} & {c.name for c in data.validation}
+
+
+def test_validation_on_a_case_that_is_trained_on_is_refused(workplace: Workplace) -> None:
+    labelled = workplace.folder / "labelled"
+    with pytest.raises(InputError, match="trained on"):
+        gather(Stores(labelled=(labelled,), validation=labelled), train_preprocessing(), seed=0)
+
+
+def train_preprocessing():
+    from flarekit.config.preprocessing import PREPROCESSING
+
+    return PREPROCESSING["tiny"]
