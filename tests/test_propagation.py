@@ -85,10 +85,22 @@ def test_a_partly_annotated_slice_keeps_what_was_annotated() -> None:
     assert results[4].confidence[0] == 1
 
 
-def test_an_object_annotated_nowhere_is_found_nowhere() -> None:
-    masks = {3: torch.stack((patch(0, 0), patch(1, 1)))}
-    results = list(propagate(Matcher(), coloured(), masks, SINGLE, frame_mask={3: torch.tensor([True, False])}))
-    assert all(result.probabilities[2].max() < 1e-3 for result in results)
+def test_two_directions_meet_half_way_between_annotations() -> None:
+    # Slice 0 says the object is there, slice 6 that it is not; each direction believes where it came from.
+    there, gone = patch(0, 0)[None], torch.zeros(1, HEIGHT, WIDTH)
+    config = replace(SINGLE, top_k=None, distance_bias_per_mm=1.0, memory_every=1, fusion_mm=0.5)
+    results = {r.z: r for r in propagate(Matcher(), coloured(), {0: there, 6: gone}, config)}
+    taken = {z for z, result in results.items() if classes(result.probabilities).any()}
+    assert {0, 1, 2} <= taken and not {4, 5, 6} & taken
+
+
+def test_a_volume_upside_down_is_propagated_the_same() -> None:
+    there, gone = patch(0, 0)[None], torch.zeros(1, HEIGHT, WIDTH)
+    config = replace(SINGLE, top_k=None, distance_bias_per_mm=1.0, memory_every=1)
+    results = {r.z: r for r in propagate(Matcher(), coloured(), {0: there, 5: gone}, config)}
+    flipped = {r.z: r for r in propagate(Matcher(), coloured(), {6: there, 1: gone}, config)}
+    for z, result in results.items():
+        torch.testing.assert_close(flipped[6 - z].probabilities, result.probabilities)
 
 
 def test_the_range_is_slices_below_and_above_each_annotated_one() -> None:
@@ -148,6 +160,13 @@ def test_the_order_of_objects_does_not_matter(network: STCN) -> None:
     swapped = propagate(network, slices, {1: masks.flip(0)}, config)
     for a, b in zip(straight, swapped, strict=True):
         torch.testing.assert_close(a.probabilities[1:].flip(0), b.probabilities[1:], rtol=1e-4, atol=1e-5)
+
+
+def test_an_object_annotated_nowhere_is_found_nowhere(network: STCN) -> None:
+    slices, masks = Stack(torch.rand(3, 3, HEIGHT, WIDTH)), {1: torch.stack((patch(0, 0), patch(1, 1)))}
+    known = {1: torch.tensor([True, False])}
+    for result in propagate(network, slices, masks, PropagationConfig(), frame_mask=known):
+        assert result.probabilities[2].max() < 1e-3
 
 
 def test_other_objects_are_not_seen_until_training_shows_some(network: STCN) -> None:
