@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -84,6 +86,7 @@ def loaded(*networks: nn.Module, kind: str = "reference", name: str = "double") 
 def publish_tiny(name: str, *, seed: int = 0, kind: str = "reference", labels: LabelSet = ORGANS) -> Card:
     """A tiny checkpoint with random weights in the default registry."""
     torch.manual_seed(seed)
-    configs = {"deeplabv3plus": DEEPLAB} if kind == "reference" else {"stcn": STCN}
+    deeplab = replace(DEEPLAB, classes=labels.classes)
+    configs = {"deeplabv3plus": deeplab} if kind == "reference" else {"stcn": STCN}
     card = Card(kind=kind, name=name, networks=configs, preprocessing=PREPROCESSING, labels=labels)
     return Registry.default().publish(card, {key: build(config) for key, config in configs.items()})

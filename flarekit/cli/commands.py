@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flarekit.cli import evaluate, models, store, train
 from flarekit.cli.app import app
+from flarekit.cli.demo import demo
 from flarekit.cli.doctor import doctor
 from flarekit.cli.phantom import phantom
 from flarekit.cli.preprocess import preprocess
@@ -12,6 +13,7 @@ from flarekit.cli.pseudolabel import pseudolabel
 from flarekit.cli.segment import segment
 
 # The order of `flarekit --help`: from a first look over training to labels, then what surrounds them.
+app.command(epilog="Example: `flarekit demo -o flarekit-demo`")(demo)
 app.command(epilog="Example: `flarekit segment case.nii.gz -o mask.nii.gz --overlay mask.png`")(segment)
 app.command(epilog="Example: `flarekit propagate ct.nii.gz sketch.nii.gz -o mask.nii.gz --slices 10,30,50`")(propagate)
 app.command(epilog="Example: `flarekit preprocess FLARE22Train -o stores/flare22 --workers 2`")(preprocess)
