@@ -117,6 +117,13 @@ def test_a_single_broken_case_ends_with_its_own_code(run_cli, tmp_path):
     assert outcome.stderr.count("\n") == 1 and "broken.nii.gz" in outcome.stderr
 
 
+def test_a_single_slice_is_stored(run_cli, tmp_path):
+    save(tmp_path / "slice.nii.gz", hu()[:, :, :1])
+    assert run_cli("preprocess", tmp_path / "slice.nii.gz", "-o", tmp_path / "store").code == 0
+    case = SliceStore.open(tmp_path / "store").case("slice")
+    assert case.depth == 1 and np.array_equal(case.volume().to_source_axes(), hu()[:, :, :1])
+
+
 def test_labels_of_another_shape_or_place_are_refused(run_cli, data_set, tmp_path):
     save(data_set / "labels" / "a.nii.gz", organs(1)[:, :, :2])
     moved = CT_AFFINE.copy()

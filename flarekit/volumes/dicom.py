@@ -31,11 +31,7 @@ def read_dicom(folder: Path) -> RawVolume:
         image = reader.Execute()
     except RuntimeError as error:
         raise unreadable(folder) from error
-    array = array_view(image)
-    if len(files) == 1:
-        return RawVolume(array=array, affine=_thick(affine_of(image), reader), owner=image)
-    positions_mm = np.array([_numbers(reader, slice_, _POSITION) for slice_ in range(len(files))])
-    return RawVolume(array=array, affine=_stacked(affine_of(image), positions_mm, folder), owner=image)
+    return RawVolume(array=array_view(image), affine=_affine(image, reader, folder), owner=image)
 
 
 def holds_dicom(folder: Path) -> bool:
@@ -68,9 +64,24 @@ def _modality(file: str) -> str:
     return reader.GetMetaData(_MODALITY).strip() if reader.HasMetaDataKey(_MODALITY) else "unknown"
 
 
+def _affine(image: sitk.Image, reader: sitk.ImageSeriesReader, folder: Path) -> np.ndarray:
+    files, depth = len(reader.GetFileNames()), image.GetDepth()
+    if depth == 1:
+        return _thick(affine_of(image), reader)
+    if files < depth:  # one file with many frames, whose geometry ITK reads
+        return affine_of(image)
+    return _stacked(affine_of(image), _positions_mm(reader, files, folder), folder)
+
+
+def _positions_mm(reader: sitk.ImageSeriesReader, files: int, folder: Path) -> np.ndarray:
+    """(files, 3): where each slice's first voxel lies, in RAS (DICOM says it in LPS). Raises InputError."""
+    if not all(reader.HasMetaDataKey(slice_, _POSITION) for slice_ in range(files)):
+        raise InputError("has slices that do not say their position", where=folder, remedy="Export the series again.")
+    return np.array([_numbers(reader, slice_, _POSITION) for slice_ in range(files)]) * (-1.0, -1.0, 1.0)
+
+
 def _stacked(affine: np.ndarray, positions_mm: np.ndarray, folder: Path) -> np.ndarray:
     """`affine` with its third column taken from the slices' own positions. Raises InputError where one is missing."""
-    positions_mm = positions_mm * (-1.0, -1.0, 1.0)  # DICOM is LPS, affines map to RAS
     step = (positions_mm[-1] - positions_mm[0]) / (len(positions_mm) - 1)
     steps = np.diff(positions_mm, axis=0)
     apart = np.linalg.norm(steps - np.median(steps, axis=0), axis=1)
