@@ -123,7 +123,12 @@ RECIPES: dict[str, PhantomRecipe] = {
         ),
         body=BodyRecipe(arms=0.0),
         scanner=ScannerRecipe(
-            noise_hu=(6.0, 14.0), streaks=0.0, cut_field=0.0, distance_mm=(2.5, 2.5), thickness_mm=(1.0, 3.0)
+            noise_hu=(6.0, 14.0),
+            streaks=0.0,
+            cut_field=0.0,
+            distance_mm=(2.5, 2.5),
+            thickness_mm=(1.0, 3.0),
+            padding_hu=(-1024,),
         ),
     ),
 }

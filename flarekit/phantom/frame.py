@@ -174,7 +174,7 @@ def _diaphragm(organs: np.ndarray, coarse: Grid, grid: Grid) -> np.ndarray:
     )
     level = top[rows, columns] - 0.5 * np.minimum(away, 60)
     level = ndimage.gaussian_filter(level, 2.0)
-    level = np.maximum(level, np.where(covered, top, 0)) + coarse.spacing_mm[0]
+    level = np.maximum(level, np.where(covered, top, 0))
     return upsample(level[None], (1, *grid.shape[1:]))[0]
 
 
