@@ -10,7 +10,7 @@ class PropagationConfig:
     """Settings of mask propagation. Raises ValueError on values that cannot be."""
 
     top_k: int | None = 20  # memory tokens a query token reads, the nearest ones; None reads all
-    distance_bias_per_mm: float = 0.02  # taken off the affinity per mm between a slice and a remembered one
+    distance_bias_per_mm: float = 0.1  # taken off the affinity per mm between a slice and a remembered one
     before: int | None = None  # slices filled below an annotated one (the paper's k1); None: up to the next
     after: int | None = None  # slices filled above an annotated one (the paper's k2); None: up to the next
     memory_every: int = 0  # every n-th propagated slice is remembered too; 0: annotated slices alone
