@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from training_stores import ORGANS
 
 from flarekit.config.preprocessing import WINDOWS
 from flarekit.config.training import AUGMENTATIONS, AugmentationConfig
@@ -18,7 +19,6 @@ from flarekit.data.augmentation import (
     draw_change,
     shifted_windows,
 )
-from training_stores import ORGANS
 
 PAPER = WINDOWS["paper"]
 ROWS, COLUMNS, SIDE = 48, 80, 32
@@ -77,9 +77,7 @@ def test_images_and_labels_move_together_and_stay_near_the_focus(name: str) -> N
 def test_one_reflection_swaps_paired_organs_and_two_do_not(rows: bool, columns: bool, swapped: bool) -> None:
     change = replace(UNCHANGED, flip_rows=rows, flip_columns=columns)
     classes = torch.tensor([0, 1, 2, 3, 255], dtype=torch.uint8).repeat_interleave(SIDE * SIDE)
-    moved = change_classes(
-        classes.reshape(5, SIDE, SIDE), change, side=SIDE, mirror_table=ORGANS.mirror_table()
-    )
+    moved = change_classes(classes.reshape(5, SIDE, SIDE), change, side=SIDE, mirror_table=ORGANS.mirror_table())
     expected = [0, 2, 1, 3, 255] if swapped else [0, 1, 2, 3, 255]
     assert moved[:, 0, 0].tolist() == expected
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
+from training_stores import ORGANS, write_store
 
 from flarekit.config.preprocessing import PreprocessingConfig
 from flarekit.config.training import AUGMENTATIONS, CPSConfig, STCNTrainingConfig
@@ -18,7 +19,6 @@ from flarekit.data.sampling import Clips, OrganSlices, UniformSlices, gap_limit_
 from flarekit.data.store import SliceStore
 from flarekit.errors import InputError, TrainingError
 from flarekit.labels import IGNORE
-from training_stores import ORGANS, write_store
 
 GRID = PreprocessingConfig(spacing_mm=1.6, canvas=96, multiple=32)
 COUNTS = [
@@ -171,8 +171,6 @@ def test_baked_windows_cannot_be_shifted(labelled: list[NetworkCase]) -> None:
     case = labelled[0]
     stored = case.store.case(case.name)
     stored.header = replace(stored.header, baked=GRID.windows)
-    batches = CPSBatches(
-        [case], [], ORGANS, CPSConfig(unlabelled_batch=0, augmentation=AUGMENTATIONS["affine"])
-    )
+    batches = CPSBatches([case], [], ORGANS, CPSConfig(unlabelled_batch=0, augmentation=AUGMENTATIONS["affine"]))
     with pytest.raises(InputError, match="bake-windows"):
         batches[0]

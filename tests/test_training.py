@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from training_setup import CPS, STCN, Workplace, workplace
+from training_stores import write_store
 
 from flarekit.checkpoints import Registry
 from flarekit.config import toml
+from flarekit.config.preprocessing import PREPROCESSING
 from flarekit.config.training import CPSConfig, LoopConfig, OptimiserConfig, STCNTrainingConfig
 from flarekit.errors import InputError, OutputError, TrainingError, UsageError
 from flarekit.training import loop as loop_module
@@ -21,8 +24,6 @@ from flarekit.training.data import Stores, gather
 from flarekit.training.run_folder import RunFolder
 from flarekit.training.runs import RunSettings, train_cps, train_stcn
 from flarekit.training.schedule import bootstrap_share, consistency_weight, learning_rate
-from training_setup import CPS, STCN, Workplace, workplace
-from training_stores import write_store
 
 __all__ = ["workplace"]
 
@@ -164,14 +165,20 @@ def test_resuming_with_other_settings_names_them(workplace: Workplace) -> None:
         RunFolder(workplace.folder / "runs" / "run").continue_with({"training": {"lr": 0.2, "loop": {}}})
 
 
+def test_a_finished_run_is_not_published_twice(workplace: Workplace) -> None:
+    folder = RunFolder(workplace.folder / "runs" / "run")
+    folder.begin({})
+    folder.finish("run@1")
+    with pytest.raises(UsageError, match="published as run@1"):
+        folder.continue_with({})
+
+
 def test_resuming_what_never_started_is_an_error(workplace: Workplace) -> None:
     with pytest.raises(InputError, match="config.toml"):
         train(workplace.settings("nothing", resume=True), CPS)
 
 
-def test_a_loss_that_is_not_finite_names_the_slices(
-    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_loss_that_is_not_finite_names_the_slices(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     def diverge(objective: CPSObjective, batch: object, iteration: int):
         loss = sum(p.sum() for p in objective.parameters()) * float("nan" if iteration == 2 else 0)
         return loss, {}
@@ -195,9 +202,7 @@ def test_labels_are_needed(workplace: Workplace) -> None:
 
 def test_fine_tuning_starts_from_the_checkpoint(workplace: Workplace) -> None:
     first = train(workplace.settings("first"), CPS)
-    still = replace(
-        CPS, optimiser=OptimiserConfig(lr=1e-12), loop=replace(CPS.loop, iterations=1, validate_every=1)
-    )
+    still = replace(CPS, optimiser=OptimiserConfig(lr=1e-12), loop=replace(CPS.loop, iterations=1, validate_every=1))
     second = train(workplace.settings("second", init="first"), still)
     assert second.parents == (first.reference,) and second.provenance.initialisation == first.reference
     registry = Registry.default()
@@ -208,8 +213,7 @@ def test_fine_tuning_starts_from_the_checkpoint(workplace: Workplace) -> None:
 
 def test_a_tenth_of_the_cases_is_held_back_without_a_validation_store(workplace: Workplace) -> None:
     write_store(workplace.folder / "many", [(4, 20, 24)] * 20)
-    preprocessing = train_preprocessing()
-    data = gather(Stores(labelled=(workplace.folder / "many",)), preprocessing, seed=0)
+    data = gather(Stores(labelled=(workplace.folder / "many",)), PREPROCESSING["tiny"], seed=0)
     assert (len(data.labelled), len(data.validation)) == (18, 2)
     assert not {c.name for c in data.labelled} & {c.name for c in data.validation}
 
@@ -217,10 +221,4 @@ def test_a_tenth_of_the_cases_is_held_back_without_a_validation_store(workplace:
 def test_validation_on_a_case_that_is_trained_on_is_refused(workplace: Workplace) -> None:
     labelled = workplace.folder / "labelled"
     with pytest.raises(InputError, match="trained on"):
-        gather(Stores(labelled=(labelled,), validation=labelled), train_preprocessing(), seed=0)
-
-
-def train_preprocessing():
-    from flarekit.config.preprocessing import PREPROCESSING
-
-    return PREPROCESSING["tiny"]
+        gather(Stores(labelled=(labelled,), validation=labelled), PREPROCESSING["tiny"], seed=0)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from training_stores import write_store
 
 from flarekit.config.architecture import ARCHITECTURES, Architecture, DeepLabConfig, STCNConfig, TransUNetConfig
 from flarekit.config.preprocessing import PREPROCESSING, PreprocessingConfig
 from flarekit.config.training import AUGMENTATIONS, CPSConfig, LoopConfig, OptimiserConfig, STCNTrainingConfig
 from flarekit.training.data import Stores
 from flarekit.training.runs import RunSettings
-from training_stores import write_store
 
 # Dropout everywhere it can be, so that a resumed run needs the state of its generator.
 TINY = Architecture(

@@ -42,9 +42,7 @@ def write_store(
             label_set=ORGANS,
             labelled=() if labelled is None else tuple(labelled),
         )
-        write_case(
-            store.case_path(name), header, hu, None if labelled is None else classes, compression="none"
-        )
+        write_case(store.case_path(name), header, hu, None if labelled is None else classes, compression="none")
     return path
 
 

@@ -133,17 +133,14 @@ def change_classes(
     return moved
 
 
-def _place(
-    planes: Tensor, change: Change, side: int, focus: tuple[float, float] | None, *, mode: str
-) -> Tensor:
+def _place(planes: Tensor, change: Change, side: int, focus: tuple[float, float] | None, *, mode: str) -> Tensor:
     height, width = planes.shape[-2:]
     middle = _middle((height, width), change, side, focus)
     flipped = [axis for axis, flip in ((-2, change.flip_rows), (-1, change.flip_columns)) if flip]
     if flipped:
         planes = planes.flip(flipped)
         middle = tuple(  # type: ignore[assignment]
-            n - m if axis in flipped else m
-            for axis, n, m in zip((-2, -1), (height, width), middle, strict=True)
+            n - m if axis in flipped else m for axis, n, m in zip((-2, -1), (height, width), middle, strict=True)
         )
     for _ in range(change.quarter_turns):
         middle = (planes.shape[-1] - middle[1], middle[0])
@@ -176,9 +173,7 @@ def _cut(planes: Tensor, side: int, middle: tuple[float, float]) -> Tensor:
     return F.pad(inside, padding) if any(padding) else inside
 
 
-def _resample(
-    planes: Tensor, change: Change, side: int, middle: tuple[float, float], mode: str
-) -> Tensor:
+def _resample(planes: Tensor, change: Change, side: int, middle: tuple[float, float], mode: str) -> Tensor:
     """The side x side pixels around a place, rotated and zoomed about it in one interpolation."""
     height, width = planes.shape[-2:]
     angle = math.radians(change.rotation_deg)

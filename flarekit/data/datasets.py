@@ -75,8 +75,7 @@ class CPSBatches(Dataset[CPSBatch]):
         known = [self._labelled_sample(iteration, first + slot) for slot in range(count)]
         images, positions, names, classes, looked_for = zip(*known, strict=True)
         free = [
-            self._unlabelled_sample(iteration, first + count + slot)
-            for slot in range(self.config.unlabelled_batch)
+            self._unlabelled_sample(iteration, first + count + slot) for slot in range(self.config.unlabelled_batch)
         ]
         return CPSBatch(
             images=torch.stack(images),

@@ -58,9 +58,7 @@ class OrganSlices:
         self.organ_share = organ_share
         self.holding = [choices for choices in _slices_by_organ(label_voxels) if choices]
         if not self.holding:
-            raise TrainingError(
-                "no slice holds a labelled organ", remedy="Check that the store was made with labels."
-            )
+            raise TrainingError("no slice holds a labelled organ", remedy="Check that the store was made with labels.")
 
     def draw(self, rng: np.random.Generator) -> SliceChoice:
         """A slice: any of all, or one that holds an organ drawn before it."""
@@ -81,9 +79,7 @@ class Clips:
         self.organs = [np.flatnonzero(counts[:, 1:].any(axis=0)) + 1 for counts in label_voxels]
         self.cases = [index for index, organs in enumerate(self.organs) if len(organs)]
         if not self.cases:
-            raise TrainingError(
-                "no slice holds a labelled organ", remedy="Check that the store was made with labels."
-            )
+            raise TrainingError("no slice holds a labelled organ", remedy="Check that the store was made with labels.")
 
     def draw(
         self, rng: np.random.Generator, *, gap_mm: float, objects: int = 1, between_share: float = 0.0
@@ -102,9 +98,7 @@ class Clips:
         slices = (first, far, near) if rng.random() < between_share else (first, near, far)
         return ClipChoice(case, slices, (organ, *(int(other) for other in others)))
 
-    def _later_slices(
-        self, rng: np.random.Generator, case: int, first: int, gap_mm: float
-    ) -> tuple[int, int]:
+    def _later_slices(self, rng: np.random.Generator, case: int, first: int, gap_mm: float) -> tuple[int, int]:
         longest = max(1, round(gap_mm / self.spacing_z_mm[case]))
         gaps = rng.integers(1, longest, size=2, endpoint=True)
         last = len(self.label_voxels[case]) - 1

@@ -90,9 +90,7 @@ def _cases(path: Path, preprocessing: PreprocessingConfig) -> list[NetworkCase]:
     return [NetworkCase(store, name, preprocessing) for name in store.cases]
 
 
-def _hold_back(
-    cases: Sequence[NetworkCase], share: float, seed: int
-) -> tuple[list[NetworkCase], list[NetworkCase]]:
+def _hold_back(cases: Sequence[NetworkCase], share: float, seed: int) -> tuple[list[NetworkCase], list[NetworkCase]]:
     count = min(max(1, round(share * len(cases))), len(cases) - 1) if share else 0
     order = np.random.default_rng(seed).permutation(len(cases))
     back = set(order[:count].tolist())

@@ -66,9 +66,7 @@ def make_accelerator(device: torch.device, precision: str) -> Accelerator:
         torch.cuda.set_device(device)
     # Encoders may have parameters no gradient reaches (EfficientNet's unused head).
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(
-        cpu=device.type == "cpu", mixed_precision=_MIXED_PRECISION[precision], kwargs_handlers=[unused]
-    )
+    return Accelerator(cpu=device.type == "cpu", mixed_precision=_MIXED_PRECISION[precision], kwargs_handlers=[unused])
 
 
 def make_optimiser(objective: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:

@@ -62,9 +62,7 @@ def cross_entropy(log_probabilities: Tensor, classes: Tensor) -> Tensor:
     return loss.sum() / (voxels > 0).sum().clamp_min(1)
 
 
-def supervised_loss(
-    logits: Tensor, classes: Tensor, *, smoothing: float, labelled: Tensor | None = None
-) -> Tensor:
+def supervised_loss(logits: Tensor, classes: Tensor, *, smoothing: float, labelled: Tensor | None = None) -> Tensor:
     """Mean of Dice and cross-entropy (paper, section 2.2, "Loss function"), a scalar.
 
     `logits` (B, C, H, W), `classes` (B, H, W), `labelled` (B, C) as in `marginal_log_probabilities`.

@@ -42,6 +42,11 @@ class RunFolder:
         """Weights of the best validation so far."""
         return self.path / "best.pt"
 
+    @property
+    def published(self) -> Path:
+        """Names the checkpoint that a finished run was published as."""
+        return self.path / "published.txt"
+
     def begin(self, config: dict[str, Any]) -> None:
         """Make the folder of a new run. Raises OutputError when there is one already, or it cannot be written."""
         if self.path.exists():
@@ -55,9 +60,15 @@ class RunFolder:
     def continue_with(self, config: dict[str, Any]) -> dict[str, Any] | None:
         """The state to go on from, None when the run was stopped before its first.
 
-        Raises UsageError when the run was started with another configuration, InputError or CheckpointError
-        when its files are missing or damaged.
+        Raises UsageError when the run is finished or was started with another configuration, InputError or
+        CheckpointError when its files are missing or damaged.
         """
+        if self.published.exists():
+            reference = self.published.read_text(encoding="utf-8").strip()
+            raise UsageError(
+                f"{self.path} is finished and was published as {reference}",
+                remedy="Fine-tune it with --init, or start a new run under another --name.",
+            )
         differences = _differences(toml.read(self.config), config)
         if differences:
             raise UsageError(
@@ -70,6 +81,10 @@ class RunFolder:
         state = load_state(self.state)
         self.truncate_metrics(state["iteration"])
         return state
+
+    def finish(self, reference: str) -> None:
+        """Note that the run was published as NAME@VERSION. Raises OutputError."""
+        write_text(self.published, f"{reference}\n", overwrite=True)
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Add one line to the metrics. Raises OutputError."""

@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from flarekit.checkpoints import Card, Registry
+from flarekit.checkpoints.registry import check_name
 from flarekit.config import toml
 from flarekit.config.preprocessing import WINDOWS, PreprocessingConfig
 from flarekit.config.training import CPSConfig, STCNTrainingConfig
@@ -67,9 +68,7 @@ def train_cps(settings: RunSettings, config: CPSConfig, registry: Registry) -> C
         return Task(
             objective=CPSObjective(initial.networks, config),
             networks=initial.networks,
-            batches=CPSBatches(
-                data.labelled, data.unlabelled, data.labels, config, rank=accelerator.process_index
-            ),
+            batches=CPSBatches(data.labelled, data.unlabelled, data.labels, config, rank=accelerator.process_index),
             validate=validate if data.validation else None,
             loop=config.loop,
             optimiser=config.optimiser,
@@ -103,9 +102,8 @@ def train_stcn(settings: RunSettings, config: STCNTrainingConfig, registry: Regi
     return _train("propagation", settings, config, registry, make_task)
 
 
-def _train(
-    kind: str, settings: RunSettings, config: TrainingConfig, registry: Registry, make_task: MakeTask
-) -> Card:
+def _train(kind: str, settings: RunSettings, config: TrainingConfig, registry: Registry, make_task: MakeTask) -> Card:
+    check_name(settings.name)
     folder = RunFolder(settings.runs / settings.name)
     accelerator = make_accelerator(settings.device, config.loop.precision)
     initial = _initial(kind, settings, config, registry)
@@ -118,20 +116,35 @@ def _train(
     accelerator.wait_for_everyone()
     _announce(settings, data, state)
     score = Trainer(task, folder, accelerator, state).run()
-    card = Card(
+    card = _card(kind, settings, initial, data, training=written, metrics=score or {})
+    if not accelerator.is_main_process:
+        return card
+    card = registry.publish(card, initial.networks)
+    folder.finish(card.reference)
+    return card
+
+
+def _card(
+    kind: str,
+    settings: RunSettings,
+    initial: Initial,
+    data: TrainingData,
+    *,
+    training: dict[str, Any],
+    metrics: dict[str, Any],
+) -> Card:
+    seen = (*initial.provenance.data, *_names(settings.stores))
+    return Card(
         kind=kind,
         name=settings.name,
         networks=initial.configs,
         preprocessing=initial.preprocessing,
         labels=data.labels,
-        training=written,
-        metrics=score or {},
-        provenance=replace(
-            initial.provenance, data=(*initial.provenance.data, *_names(settings.stores))
-        ),
+        training=training,
+        metrics=metrics,
+        provenance=replace(initial.provenance, data=tuple(dict.fromkeys(seen))),
         parents=initial.parents,
     )
-    return registry.publish(card, initial.networks) if accelerator.is_main_process else card
 
 
 def _initial(kind: str, settings: RunSettings, config: TrainingConfig, registry: Registry) -> Initial:

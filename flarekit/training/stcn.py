@@ -52,9 +52,7 @@ def segment_clips(network: STCN, batch: ClipBatch) -> Tensor:
     return torch.stack((second, third), dim=1)
 
 
-def _segment(
-    network: STCN, keys: list[Tensor], values: list[Tensor], query: KeyFeatures, present: Tensor
-) -> Tensor:
+def _segment(network: STCN, keys: list[Tensor], values: list[Tensor], query: KeyFeatures, present: Tensor) -> Tensor:
     """Probabilities (B, K+1, s, s) of the slices with these query features, from the memory so far."""
     count = present.shape[1]
     readout = read_memory(torch.cat(keys, 1), _tokens(query.key), torch.cat(values, 2))

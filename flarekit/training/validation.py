@@ -84,9 +84,7 @@ def validation_clips(case: NetworkCase) -> Iterator[ClipChoice]:
         yield ClipChoice(0, (first, near, far), (organ,))
 
 
-def _count_batch(
-    networks: Mapping[str, nn.Module], case: NetworkCase, numbers: Sequence[int]
-) -> dict[str, np.ndarray]:
+def _count_batch(networks: Mapping[str, nn.Module], case: NetworkCase, numbers: Sequence[int]) -> dict[str, np.ndarray]:
     """Voxel counts (3, classes) on some slices, of the pair and of each network."""
     device = next(next(iter(networks.values())).parameters()).device
     images = case.images(numbers).to(device)
@@ -95,19 +93,18 @@ def _count_batch(
     softmaxes = {name: network(images, positions).float().softmax(1) for name, network in networks.items()}
     softmaxes["pair"] = torch.stack(list(softmaxes.values())).sum(0)
     looked_for = case.looked_for().numpy()
-    return {
-        name: _count(planes.argmax(1), classes, planes.shape[1]) * looked_for
-        for name, planes in softmaxes.items()
-    }
+    return {name: _count(planes.argmax(1), classes, planes.shape[1]) * looked_for for name, planes in softmaxes.items()}
 
 
 def _count(found: Tensor, truth: Tensor, classes: int) -> np.ndarray:
     """int64 (3, classes): voxels of each class in both, in `found`, and in `truth`, IGNORE left out."""
     known = truth != IGNORE
     found, truth = found[known].long(), truth[known].long()
-    return torch.stack(
-        [torch.bincount(each, minlength=classes) for each in (found[found == truth], found, truth)]
-    ).cpu().numpy()
+    return (
+        torch.stack([torch.bincount(each, minlength=classes) for each in (found[found == truth], found, truth)])
+        .cpu()
+        .numpy()
+    )
 
 
 def _dice_by_organ(counts: np.ndarray, labels: LabelSet) -> dict[str, float]:
