@@ -107,6 +107,7 @@ def test_a_file_in_the_folders_place_is_an_output_error(tmp_path: Path) -> None:
         write_dataset(tmp_path / "set", PLAN)
 
 
+@pytest.mark.slow  # the worker imports torch anew
 def test_workers_paint_the_same(painted: Path, tmp_path: Path) -> None:
     records = write_dataset(tmp_path / "set", replace(PLAN, unlabelled=Part()), workers=1)
     first = json.loads((painted / "phantom.json").read_text())["paintings"]["labelled_0001"]
@@ -138,3 +139,20 @@ def test_a_real_label_map_is_painted(shared_data: Path, tmp_path: Path) -> None:
     maps = find_maps([shared_data / "flare22_labels" / "FLARE22_Tr_0022.nii.gz"])
     plan = replace(PLAN, labelled=Part(count=1, maps=maps), unlabelled=Part(), spacing_mm=4.0, size=100)
     assert write_dataset(tmp_path / "set", plan)["labelled_0001"]["source"] == "FLARE22_Tr_0022"
+
+
+def test_the_command_paints_resumes_and_reports_as_json(run_cli, tmp_path: Path) -> None:
+    arguments = ("phantom", tmp_path / "set", "--labelled", 1, "--recipe", "plain", "--spacing", 6, "--size", 66)
+    first = run_cli(*arguments, "--slice-distance", 8, "--json")
+    assert first.code == 0, first.stderr
+    result = json.loads(first.stdout)
+    assert result["recipe_sha256"] == RECIPES["plain"].sha256()
+    again = run_cli(*arguments, "--slice-distance", 8, "--json")
+    assert json.loads(again.stdout) == result
+
+
+def test_the_command_refuses_unknown_recipes_and_nothing_to_paint(run_cli, tmp_path: Path) -> None:
+    assert run_cli("phantom", tmp_path / "set", "--recipe", "oil").code == 2
+    assert run_cli("phantom", tmp_path / "set", "--labelled", 0).code == 2
+    assert run_cli("phantom", tmp_path / "set", "--labels", tmp_path / "nowhere").code == 3
+    assert not (tmp_path / "set").exists()
