@@ -144,6 +144,15 @@ def test_wrong_models_and_thresholds_are_refused(published, cases, tmp_path, run
     assert not (tmp_path / "out").exists()
 
 
+def test_labels_that_no_ledger_knows_of_are_never_written_over(published, cases, tmp_path, run_cli):
+    truth = tmp_path / "labels" / "a.nii.gz"
+    truth.parent.mkdir()
+    truth.write_text("drawn by hand")
+    outcome = run_cli("pseudolabel", cases[0].image, "--models", "one,two", "--threshold", "0", "-o", tmp_path)
+    assert outcome.code == 4 and "labels: exists already" in outcome.stderr
+    assert truth.read_text() == "drawn by hand"
+
+
 def test_an_empty_folder_is_named(published, tmp_path, run_cli):
     empty = tmp_path / "empty"
     empty.mkdir()

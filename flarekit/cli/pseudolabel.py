@@ -26,7 +26,9 @@ def pseudolabel(
         int, typer.Option("--round", min=1, help="Round of training and labelling, for the ledger.")
     ] = 1,
     device: Device = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew: drop the ledger that is there.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Start anew, over the ledger and labels that are there.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Label CTs with several models, keep the labels they agree on, and record every decision in a ledger.
@@ -35,7 +37,7 @@ def pseudolabel(
     """
     from flarekit.checkpoints import Registry
     from flarekit.consensus import round_settings, run_round
-    from flarekit.consensus.pseudolabel import LEDGER
+    from flarekit.consensus.pseudolabel import LEDGER, start_ledger
     from flarekit.data.layouts import find_cases
     from flarekit.files import require_writable
     from flarekit.reference import ReferenceModule
@@ -44,10 +46,10 @@ def pseudolabel(
     settings = round_settings([registry.card(name) for name in names], threshold=threshold, number=round_number)
     cases = find_cases(inputs).cases
     require_writable(output / LEDGER)
-    if overwrite:
-        (output / LEDGER).unlink(missing_ok=True)
     target = resolve_device(device)
     modules = [ReferenceModule(registry.load(name, kind="reference"), device=target) for name in names]
+    if overwrite:
+        start_ledger(output, overwrite=True)
     _report(output, run_round(cases, modules, output, settings), as_json=json)
 
 

@@ -66,12 +66,10 @@ class Ledger:
     def append(self, record: Record) -> None:
         """Add a case's record, on the disk before this returns. Raises OutputError."""
         line = json.dumps(self._header() | asdict(record), ensure_ascii=False, allow_nan=False)
-        with output_errors(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+        with output_errors(self.path), self.path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         self.records[record.case] = record
 
     def _header(self) -> dict[str, Any]:

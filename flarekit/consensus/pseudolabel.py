@@ -18,7 +18,7 @@ from flarekit.consensus.score import Agreement, AgreementCounter, Consensus, vot
 from flarekit.data.layouts import CaseFiles
 from flarekit.data.slices import VolumeSlices
 from flarekit.errors import FlarekitError, OutputError, UsageError
-from flarekit.files import sha256
+from flarekit.files import refuse_existing, sha256, write_text
 from flarekit.labels import LabelSet
 from flarekit.reference import ReferenceModule
 from flarekit.volumes import Volume, read_volume, write_labels
@@ -67,11 +67,19 @@ def run_round(
 
     A case that cannot be read is reported as failed and gets no record, so that a later run tries it again.
     Raises InputError or UsageError when the ledger there was made otherwise, OutputError when nothing can be
-    written.
+    written, or when labels lie there that no ledger knows of.
     """
+    if not (output / LEDGER).exists():
+        start_ledger(output)
     ledger = Ledger(output / LEDGER, settings)
     progress = tqdm(cases, desc="pseudolabel", unit="case", disable=None, leave=False)
     return [_outcome(case, models, output, ledger) for case in progress]
+
+
+def start_ledger(output: Path, *, overwrite: bool = False) -> None:
+    """An empty ledger in the folder. Raises OutputError when labels lie there already (without `overwrite`)."""
+    refuse_existing(output / MASKS, overwrite=overwrite)
+    write_text(output / LEDGER, "", overwrite=overwrite)
 
 
 def label_by_consensus(volume: Volume, models: Sequence[ReferenceModule]) -> Consensus:
@@ -128,7 +136,7 @@ def _label_case(case: CaseFiles, models: Sequence[ReferenceModule], output: Path
     labels = models[0].labels
     mask = f"{MASKS}/{case.name}.nii.gz" if kept else None
     if mask is not None:
-        # A mask without a record is one that a killed run left behind.
+        # A mask without a record is one that a killed run left behind: the folder was empty when the ledger began.
         write_labels(output / mask, volume.like(labels.to_ids(consensus.classes)), overwrite=True)
     names = [model.card.reference for model in models]
     return Record(

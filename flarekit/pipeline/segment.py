@@ -6,6 +6,7 @@ classes. The second look at organs in doubt is ours (`flarekit.reference.samplin
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import cast
 
@@ -31,6 +32,8 @@ from flarekit.reference import (
 )
 from flarekit.reference.evidence import OrganTable
 from flarekit.volumes import Volume
+
+logger = logging.getLogger(__name__)
 
 
 def segment(
@@ -107,6 +110,9 @@ def _look_again(
         slices=denser,
         found=tuple(name for c, name in enumerate(names, start=1) if c in found),
     )
+    if added:
+        found = f"; found {', '.join(second.found)}" if second.found else ""
+        logger.info("Second pass: %d more slices for %s%s.", len(added), ", ".join(second.doubtful), found)
     return evidence + added, second
 
 
@@ -123,6 +129,7 @@ def _fill(
         assembly.add(item.z, item.classes, item.area_px, item.certainty_px)
     organs = sorted({int(c) for item in references for c in item.area_px.nonzero()[0]} - {0})
     if not organs:
+        logger.warning("No organ was found on the slices looked at: the mask is empty.")
         return
     class_of = np.array([0, *organs], dtype=np.uint8)
     object_of = np.zeros(256, dtype=np.uint8)
