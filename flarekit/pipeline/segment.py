@@ -111,8 +111,8 @@ def _look_again(
         found=tuple(name for c, name in enumerate(names, start=1) if c in found),
     )
     if added:
-        found = f"; found {', '.join(second.found)}" if second.found else ""
-        logger.info("Second pass: %d more slices for %s%s.", len(added), ", ".join(second.doubtful), found)
+        new = f"; found {', '.join(second.found)}" if second.found else ""
+        logger.info("Second pass: %d more slices for %s%s.", len(added), ", ".join(second.doubtful), new)
     return evidence + added, second
 
 
