@@ -93,7 +93,9 @@ def test_baked_windows_replace_the_hu(tmp_path):
 def test_a_case_without_labels(tmp_path):
     case = store_with(tmp_path, header()).case("a")
     assert not case.labelled
-    assert case.labels_at(0) is None and case.label_voxels is None and case.label_volume() is None
+    assert case.label_voxels is None and case.label_volume() is None
+    with pytest.raises(ValueError, match="holds no labels"):
+        case.labels_at(0)
 
 
 def test_partial_labels_leave_background_and_other_organs_open(tmp_path):

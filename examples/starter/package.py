@@ -16,7 +16,7 @@ from flarekit.checkpoints.registry import PACKAGED
 PROVENANCE = Provenance(
     initialisation="random",
     data=(
-        "CTs painted by `flarekit phantom` on 35 label maps of FLARE22's training set (split.json: labelled, unlabelled)",
+        "CTs painted by `flarekit phantom` on 35 label maps of FLARE22's training set (split.json)",
         "CTs painted on synthetic anatomy",
     ),
     pretrained_or_extra_data=True,

@@ -118,9 +118,11 @@ class StoredCase:
             )
         return torch.from_numpy(self._data("image")[z])
 
-    def labels_at(self, z: int) -> np.ndarray | None:
-        """uint8 (H, W): classes of slice z, 255 where not known; None for a case without labels."""
-        return self._data("labels")[z] if self.labelled else None
+    def labels_at(self, z: int) -> np.ndarray:
+        """uint8 (H, W): classes of slice z, 255 where not known. Raises ValueError for a case without labels."""
+        if not self.labelled:
+            raise ValueError(f"{self.path.name} holds no labels")
+        return self._data("labels")[z]
 
     def volume(self) -> Volume:
         """The CT as int16 HU. Raises InputError when the store holds baked windows."""

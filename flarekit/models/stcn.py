@@ -106,6 +106,11 @@ class UpBlock(nn.Module):
         return self.block(skip + F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False))
 
 
+# Logit of 1 %: an object is rare. From an even start, everything is first taught to be background, and the
+# features before the last ReLU can die where the object is; the mask then stays at 0.5.
+_RARE = -4.6
+
+
 class Decoder(nn.Module):
     """One object's logits at full size from what was read of the memory and the slice's features."""
 
@@ -116,6 +121,7 @@ class Decoder(nn.Module):
         self.up8 = UpBlock(f8_channels, d16, d8)
         self.up4 = UpBlock(f4_channels, d8, d4)
         self.predict = nn.Conv2d(d4, 1, 3, padding=1)
+        nn.init.constant_(self.predict.get_parameter("bias"), _RARE)
 
     def skips(self, f16_thin: Tensor, f8: Tensor, f4: Tensor) -> DecoderSkips:
         return DecoderSkips(self.fuse.share(f16_thin), self.up8.skip(f8), self.up4.skip(f4))
