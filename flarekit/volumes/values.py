@@ -9,7 +9,7 @@ import numpy as np
 from flarekit.errors import InputError
 from flarekit.volumes.raw import RawVolume
 
-_INT16 = np.iinfo(np.int16)
+_INT16, _INT32 = np.iinfo(np.int16), np.iinfo(np.int32)
 
 
 def to_hu(array: np.ndarray, raw: RawVolume, path: Path) -> np.ndarray:
@@ -32,27 +32,40 @@ def to_hu(array: np.ndarray, raw: RawVolume, path: Path) -> np.ndarray:
 def to_ids(array: np.ndarray, raw: RawVolume, path: Path) -> np.ndarray:
     """Label ids, contiguous, of stored values (Z, H, W): uint8 where they all fit, else int32.
 
-    Raises InputError when values are not whole numbers.
+    Raises InputError when values are not whole numbers, or beyond what int32 holds.
     """
     _require_numbers(array, path)
     if array.dtype.kind in "iu" and not raw.is_scaled:
+        _require_int32(array, path)
         return _narrowed(array)
     ids = np.empty(array.shape, dtype=np.int32)
     for z, stored in enumerate(array):
         values = _scaled(stored, raw)
-        ids[z] = values
-        if values.dtype.kind == "f" and (ids[z] != values).any():
+        if (values != np.rint(values)).any():
             raise InputError(
                 f"is not a label map: slice {z} holds values that are not whole numbers",
                 where=path,
                 remedy="Labels must be integers; resample them by nearest neighbour.",
             )
+        _require_int32(values, path)
+        ids[z] = values
     return _narrowed(ids)
 
 
 def _narrowed(ids: np.ndarray) -> np.ndarray:
+    """Always a copy: `ids` may be a view of memory that goes with the file's reader."""
     fits = ids.min() >= 0 and ids.max() <= 255
-    return np.ascontiguousarray(ids, dtype=np.uint8 if fits else np.int32)
+    return np.array(ids, dtype=np.uint8 if fits else np.int32, order="C")
+
+
+def _require_int32(ids: np.ndarray, path: Path) -> None:
+    low, high = ids.min(), ids.max()
+    if low < _INT32.min or high > _INT32.max:
+        raise InputError(
+            f"is not a label map: its values run from {low:g} to {high:g}",
+            where=path,
+            remedy="Label ids lie in 0..65535; check that this is the right file.",
+        )
 
 
 def _scaled(stored: np.ndarray, raw: RawVolume) -> np.ndarray:
