@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import logging
+import struct
 
 import nibabel
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 import SimpleITK as sitk
 
 from flarekit.errors import InputError
-from flarekit.volumes import read_labels, read_volume, require_same_grid
+from flarekit.volumes import Volume, read_labels, read_volume, require_same_grid, write_volume
 
 SHAPE = (4, 5, 6)
 
@@ -215,3 +217,87 @@ def _bytes_with_header(image: nibabel.Nifti1Image) -> bytes:
     header.set_data_offset(352)
     header["magic"] = b"n+1"
     return header.binaryblock + bytes(4) + np.asarray(image.dataobj).tobytes(order="F")
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_labels_that_lie_canonically_in_their_file_outlive_its_reader(tmp_path, suffix):
+    ids = np.random.default_rng(4).integers(0, 14, (40, 50, 60)).astype(np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(ids), str(tmp_path / f"mask{suffix}"))
+    labels = read_labels(tmp_path / f"mask{suffix}")
+    assert labels.array.flags.owndata
+    assert np.array_equal(labels.array, ids)
+
+
+@pytest.mark.parametrize("dtype", [np.uint32, np.float64])
+def test_label_ids_never_wrap_round(tmp_path, dtype, recwarn):
+    ids = np.full((3, 4, 5), 2**31 + 1, dtype=dtype)
+    nibabel.save(nibabel.Nifti1Image(ids, np.eye(4)), tmp_path / "mask.nii.gz")
+    with pytest.raises(InputError, match="its values run from"):
+        read_labels(tmp_path / "mask.nii.gz")
+    assert not [w for w in recwarn if w.category is RuntimeWarning]
+
+
+@pytest.mark.parametrize("name", ["CT.NII.GZ", "ct.Nii", "CT.MHA", "CT.NRRD", "a b ü.v1.2.nii.gz"])
+def test_a_name_may_be_in_capitals_and_hold_anything(tmp_path, name):
+    ct = Volume.from_source(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.diag([1.0, 2.0, 3.0, 1.0]))
+    write_volume(tmp_path / name, ct)
+    assert np.array_equal(read_volume(tmp_path / name).array, ct.array)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_name_that_is_too_long_names_no_file(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        read_volume(tmp_path / f"{'x' * 300}.nii.gz")
+
+
+def test_nifti_2_is_read(tmp_path):
+    hu = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    nibabel.save(nibabel.Nifti2Image(hu, np.diag([1.0, 2.0, 3.0, 1.0])), tmp_path / "ct.nii")
+    assert np.array_equal(read_volume(tmp_path / "ct.nii").to_source_axes(), hu)
+
+
+@pytest.mark.parametrize(("unit", "in_mm"), [("meter", 1000.0), ("mm", 1.0), ("micron", 0.001), ("unknown", 1.0)])
+def test_lengths_are_read_in_the_unit_the_header_names(tmp_path, unit, in_mm):
+    image = nibabel.Nifti1Image(
+        np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.diag([0.5, 0.75, 2.0, in_mm]) / in_mm
+    )
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, tmp_path / "ct.nii")
+    assert read_volume(tmp_path / "ct.nii").spacing_mm == pytest.approx((2, 0.75, 0.5))
+
+
+def test_a_spacing_of_zero_is_refused_unless_the_affine_says_otherwise(tmp_path):
+    image = nibabel.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.diag([1.0, 2.0, 3.0, 1.0]))
+    image.header["pixdim"][2] = 0
+    (tmp_path / "ct.nii").write_bytes(_bytes(image, sform_code=1))
+    assert read_volume(tmp_path / "ct.nii").spacing_mm == (3, 2, 1)
+    (tmp_path / "ct.nii").write_bytes(_bytes(image, sform_code=0))
+    with pytest.raises(InputError, match=r"its spacing is \[1.0, 0.0, 3.0\]"):
+        read_volume(tmp_path / "ct.nii")
+
+
+def test_a_file_that_says_no_orientation_is_read_with_a_warning(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("flarekit"), "propagate", True)
+    image = nibabel.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.diag([1.0, 2.0, 3.0, 1.0]))
+    (tmp_path / "ct.nii").write_bytes(_bytes(image, sform_code=0, qform_code=0))
+    assert read_volume(tmp_path / "ct.nii").spacing_mm == (3, 2, 1)
+    assert "ct.nii: says no orientation" in caplog.text
+
+
+@pytest.mark.parametrize("field", [(108, "<f", 1e30), (108, "<f", -100.0), (42, "<hh", (-4, -5)), (70, "<h", 9999)])
+def test_a_header_of_nonsense_is_one_error_and_nothing_on_stderr(tmp_path, field, capfd):
+    offset, layout, values = field
+    content = bytearray(nibabel.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.eye(4)).to_bytes())
+    struct.pack_into(layout, content, offset, *np.atleast_1d(values).tolist())
+    (tmp_path / "ct.nii").write_bytes(content)
+    with pytest.raises(InputError, match="cannot be read as NIfTI"):
+        read_volume(tmp_path / "ct.nii")
+    assert capfd.readouterr().err == ""
+
+
+def _bytes(image, **codes):
+    content = bytearray(image.to_bytes())
+    for name, code in codes.items():
+        struct.pack_into("<h", content, {"qform_code": 252, "sform_code": 254}[name], code)
+    struct.pack_into("<8f", content, 76, *image.header["pixdim"].tolist())
+    return bytes(content)

@@ -69,6 +69,7 @@ def _open(path: Path) -> sitk.Image:
     silence()
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
+    reader.SetImageIO("NrrdImageIO" if path.suffix.lower() == ".nrrd" else "MetaImageIO")  # ITK misses .MHA
     reader.ReadImageInformation()
     if reader.GetDimension() != 3 or reader.GetNumberOfComponents() != 1:
         raise InputError(

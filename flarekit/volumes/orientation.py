@@ -9,6 +9,7 @@ import numpy as np
 
 # Canonical axes (z, h, w) as directions in RAS+ mm: superior, posterior, left.
 _DIRECTIONS = np.array([[0.0, 0.0, 1.0], [0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
+_FLAT = 1e-6  # volume of a voxel of unit sides below which its axes lie in one plane
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,13 @@ class Reorientation:
 
         `affine` (4, 4) maps voxel (i, j, k, 1) to RAS+ mm. Raises ValueError when it is singular or not finite.
         """
-        directions = affine[:3, :3]
-        if not np.isfinite(affine).all() or abs(np.linalg.det(directions)) < 1e-9:
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        if not np.isfinite(affine).all() or spacing.min() == 0:
             raise ValueError("the affine is singular or not finite")
-        cosines = _DIRECTIONS @ (directions / np.linalg.norm(directions, axis=0))
+        directions = affine[:3, :3] / spacing
+        if abs(np.linalg.det(directions)) < _FLAT:
+            raise ValueError("the affine is singular or not finite")
+        cosines = _DIRECTIONS @ directions
         best = max(permutations(range(3)), key=lambda axes: _alignment(cosines, axes))
         flips = tuple(bool(cosines[row, axis] < 0) for row, axis in enumerate(best))
         return cls(axes=best, flips=flips)  # type: ignore[arg-type]

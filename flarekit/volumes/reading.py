@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from flarekit.errors import InputError
@@ -44,7 +45,7 @@ def _read(path: Path) -> tuple[Volume, RawVolume]:
 
 
 def _read_raw(path: Path) -> RawVolume:
-    if not path.exists():
+    if not os.path.exists(path):  # unlike Path.exists, False for a name that is too long
         raise InputError("does not exist", where=path, remedy="Check the path.")
     if path.is_dir():
         return read_dicom(path)

@@ -18,7 +18,7 @@ _WRITTEN_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".mha")  # not .mhd: two files ca
 
 
 def write_volume(path: Path, volume: Volume, *, overwrite: bool = False) -> None:
-    """Write `volume` in its source's own axes, affine and data type as .nii, .nii.gz, .nrrd or .mha.
+    """Write `volume` in its source's own axes and affine, in its array's data type, as .nii, .nii.gz, .nrrd or .mha.
 
     The file appears whole or not at all. Raises OutputError when it exists (without `overwrite`), its
     name has another ending, or it cannot be written.
