@@ -21,14 +21,14 @@ _CHUNK_BYTES = 1 << 20
 def atomic_path(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A temporary path in `target`'s folder, renamed to `target` when the block ends well.
 
-    The temporary name keeps the target's suffixes, as writers choose their format by them.
+    The temporary name keeps the target's suffixes, in lower case, as writers choose their format by them.
     Raises OutputError when the target exists (without `overwrite`), its folder cannot be written to,
     or the disk is full; the temporary file is removed in every case.
     """
     refuse_existing(target, overwrite=overwrite)
     with output_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=".tmp-", suffix=target.name[-80:], dir=target.parent)
+        descriptor, name = tempfile.mkstemp(prefix=".tmp-", suffix=target.name[-80:].lower(), dir=target.parent)
         os.close(descriptor)
     temporary = Path(name)
     try:
@@ -74,14 +74,21 @@ def write_json(target: Path, data: object, *, overwrite: bool = False) -> None:
 
 
 def refuse_existing(target: Path, *, overwrite: bool = False) -> None:
-    """Raises OutputError when `target` exists and may not be replaced: to be called before long work."""
-    if target.exists() and not overwrite:
+    """Raises OutputError when `target` exists (a broken link does) and may not be replaced, or cannot exist.
+
+    To be called before long work.
+    """
+    with output_errors(target):
+        exists = _exists(target)
+    if exists and not overwrite:
         raise OutputError("exists already", where=target, remedy="Pass --overwrite or choose another name.")
 
 
 def require_writable(target: Path) -> None:
     """Raises OutputError when no file can be made at `target`: to be called before long work."""
-    folder = next(parent for parent in target.absolute().parents if parent.exists())
+    with output_errors(target):
+        _exists(target)
+        folder = next(parent for parent in target.absolute().parents if _exists(parent))
     with output_errors(target), tempfile.TemporaryFile(dir=folder):
         pass
 
@@ -110,6 +117,14 @@ def sha256(path: Path) -> str:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _exists(path: Path) -> bool:
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _flush(path: Path) -> None:

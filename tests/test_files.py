@@ -9,7 +9,7 @@ import stat
 import pytest
 
 from flarekit.errors import OutputError
-from flarekit.files import atomic_folder, atomic_path, refuse_existing, sha256, write_text
+from flarekit.files import atomic_folder, atomic_path, refuse_existing, require_writable, sha256, write_text
 
 
 def test_text_appears_and_nothing_else(tmp_path):
@@ -87,3 +87,16 @@ def test_a_folder_that_fails_is_removed(tmp_path):
 def test_sha256_of_known_bytes(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_broken_link_is_not_replaced_silently(tmp_path):
+    (tmp_path / "link.txt").symlink_to(tmp_path / "nowhere.txt")
+    with pytest.raises(OutputError, match="exists already"):
+        write_text(tmp_path / "link.txt", "text")
+    assert (tmp_path / "link.txt").is_symlink()
+
+
+@pytest.mark.parametrize("check", [refuse_existing, require_writable])
+def test_a_name_that_is_too_long_is_refused_before_long_work(tmp_path, check):
+    with pytest.raises(OutputError, match="too long"):
+        check(tmp_path / f"{'x' * 300}.txt")
