@@ -35,8 +35,8 @@ def test_dice_of_two_voxels_is_one_sixth() -> None:
     assert dice_loss(planes(0.75, 0.25), truth(1, 0), smoothing=1.0) == pytest.approx(1 / 6)
 
 
-def test_dice_of_an_absent_and_unpredicted_class_is_zero() -> None:
-    assert dice_loss(planes(0.0, 0.0), truth(0, 0), smoothing=1.0) == pytest.approx(0.0)
+def test_dice_counts_only_the_classes_that_an_image_shows() -> None:
+    assert dice_loss(planes(0.75, 0.25), truth(0, 0), smoothing=1.0) == pytest.approx(1 - (2 * 1 + 1) / (1 + 2 + 1))
 
 
 def test_ignored_voxels_change_no_loss() -> None:

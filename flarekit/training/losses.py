@@ -33,21 +33,21 @@ def marginal_log_probabilities(logits: Tensor, labelled: Tensor | None = None) -
 def dice_loss(
     probabilities: Tensor, classes: Tensor, *, smoothing: float = 1.0, labelled: Tensor | None = None
 ) -> Tensor:
-    """Soft Dice loss, a scalar in 0..1: 1 - (2 |P T| + s) / (|P| + |T| + s), averaged over classes and images.
+    """Soft Dice loss, a scalar in 0..1: 1 - (2 |P T| + s) / (|P| + |T| + s), averaged over classes, then images.
 
     `probabilities` (B, C, H, W), `classes` (B, H, W) integers with IGNORE, `smoothing` s in voxels,
-    `labelled` (B, C) bool leaves classes of an image out of the mean.
+    `labelled` (B, C) bool leaves classes of an image out of the mean. So are classes that an image does not show:
+    a voxel's worth of probability for an absent organ would cost more than a small organ missed altogether,
+    and small organs would never be learnt. Cross-entropy and the other classes answer for false positives.
     """
     count = probabilities.shape[1]
     known = (classes != IGNORE)[:, None]
     truth = _one_hot(classes, count)
     probabilities = probabilities * known
     overlap = (probabilities * truth).sum((2, 3))
-    total = probabilities.sum((2, 3)) + truth.sum((2, 3))
-    loss = 1 - (2 * overlap + smoothing) / (total + smoothing)
-    if labelled is None:
-        return loss.mean()
-    keep = labelled.to(loss.dtype)
+    voxels = truth.sum((2, 3))
+    loss = 1 - (2 * overlap + smoothing) / (probabilities.sum((2, 3)) + voxels + smoothing)
+    keep = voxels > 0 if labelled is None else (voxels > 0) & labelled
     return ((loss * keep).sum(1) / keep.sum(1).clamp_min(1)).mean()
 
 
