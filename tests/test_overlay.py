@@ -8,6 +8,7 @@ from segmentation_doubles import ORGANS, painted_classes, painted_volume
 
 from flarekit.errors import OutputError
 from flarekit.report.overlay import blend, colour, draw_overlay, informative, panels
+from flarekit.volumes import Volume
 
 
 def test_the_slices_shown_are_those_that_show_every_organ_near_its_largest():
@@ -67,3 +68,12 @@ def test_a_png_is_written_whole_and_not_over_another(tmp_path, classes):
 def test_only_pngs_are_drawn(tmp_path):
     with pytest.raises(OutputError, match="look.jpg"):
         draw_overlay(tmp_path / "look.jpg", painted_volume(), painted_classes(), ORGANS)
+
+
+def test_slices_are_numbered_as_the_file_stores_them():
+    hu = painted_volume().array
+    head_first = Volume.from_source(hu[::-1].transpose(2, 1, 0), np.diag([-2.0, -2.0, -4.0, 1.0]))
+    assert np.array_equal(head_first.array, hu)
+    first, *_ = panels(head_first, painted_classes())
+    lowest = informative(painted_classes(), 3, axis=0)[0]
+    assert first.title == f"slice {len(hu) - 1 - lowest}  ({head_first.z_mm(lowest):.0f} mm)"

@@ -162,3 +162,29 @@ def test_slice_lists_are_numbers_and_python_ranges() -> None:
 def test_slice_lists_that_name_nothing_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="names no slices"):
         parse_slices(text)
+
+
+HEAD_FIRST = AFFINE @ np.array([[-1, 0, 0, 8], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])  # axis codes I, A, L
+
+
+def test_slices_are_numbered_as_the_file_stores_them(case: Files, run_cli) -> None:
+    for path in (case.image, case.drawn):
+        stored = np.asarray(nibabel.load(path).dataobj)
+        nibabel.save(nibabel.Nifti1Image(stored, HEAD_FIRST), path)
+    outcome = run_cli(*arguments(case, "--slices", "0,6", "--after", 1, "--before", 0, "--json"))
+    assert outcome.code == 0, outcome.stderr
+    report = json.loads(outcome.stdout)
+    assert report["annotated"] == [{"slice": 0, "mm": 10.0}, {"slice": 6, "mm": 4.0}]
+    assert report["filled"] == [0, 5, 6]
+    assert [organ["confidence"][2] for organ in report["organs"]] == [1.0, 1.0]
+    assert np.array_equal(written(case)[6], case.ids[6]) and not written(case)[0].any()
+    refused = run_cli(*arguments(case, "--slices", "9", "--overwrite"))
+    assert "slice 9 is outside the volume. Slices are 0 (10.0 mm) to 8 (2.0 mm)." in refused.stderr
+
+
+def test_a_drawing_stored_in_other_axes_than_the_ct_comes_out_in_the_cts(case: Files, run_cli) -> None:
+    nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(case.ids[::-1]), HEAD_FIRST), case.drawn)
+    outcome = run_cli(*arguments(case, "--slices", "2", "--json"))
+    assert outcome.code == 0, outcome.stderr
+    assert json.loads(outcome.stdout)["annotated"] == [{"slice": 2, "mm": 4.0}]
+    assert np.array_equal(written(case)[2], case.ids[2]) and np.allclose(nibabel.load(case.output).affine, AFFINE)

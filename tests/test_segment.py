@@ -109,6 +109,16 @@ def test_the_sidecar_tells_models_references_and_settings_but_no_path(tmp_path):
     assert str(tmp_path) not in json.dumps(data)
 
 
+def test_the_sidecar_numbers_slices_as_the_file_stores_them():
+    hu = painted_volume().array
+    head_first = Volume.from_source(hu[::-1].transpose(2, 1, 0), np.diag([-2.0, -2.0, -4.0, 1.0]))
+    result = segment(head_first, ReferenceModule(loaded(Reader())), carrier(), CONFIG)
+    data = sidecar(result, head_first, {}, CONFIG)
+    assert result.sampled == (1, 5, 9) and data["sampled"] == [2, 6, 10]
+    assert result.second_pass.slices == (3, 7, 10) and data["second_pass"]["slices"] == [1, 4, 8]
+    assert {"slice": 4, "mm": -16.0} in data["references"]  # the pea's, canonical slice 7
+
+
 @pytest.fixture
 def case(tmp_path):
     """A CT on the disk, in another orientation than the canonical one, and tiny checkpoints `ref` and `prop`."""

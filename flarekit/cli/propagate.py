@@ -27,8 +27,8 @@ def propagate(
         str | None,
         typer.Option(
             "--slices",
-            help="The annotated slices, 10,20,30 or first:stop:step: an empty one says that nothing is there. "
-            "Without it, the slices that hold a label.",
+            help="The annotated slices, 10,20,30 or first:stop:step, counted from 0 along the CT file's axial axis: "
+            "an empty one says that nothing is there. Without it, the slices that hold a label.",
         ),
     ] = None,
     organs: Annotated[

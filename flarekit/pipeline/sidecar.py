@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,6 +11,7 @@ from flarekit.checkpoints import Card
 from flarekit.config import toml
 from flarekit.config.segment import SegmentConfig
 from flarekit.pipeline.segmentation import SecondPass, Segmentation
+from flarekit.report.slice_numbers import number_in_file
 from flarekit.volumes import Volume
 
 FORMAT = {"format": "flarekit-segmentation", "version": 1}
@@ -21,7 +22,7 @@ def sidecar(
 ) -> dict[str, Any]:
     """A plain dictionary for the file; `models` are the checkpoints by the part they played.
 
-    Slice numbers are 0-based along the volume's axial axis from feet to head, positions in mm along it.
+    Slice numbers are 0-based along the file's axial axis, lists of them ascending; positions in mm grow upwards.
     """
     return {
         **FORMAT,
@@ -29,9 +30,12 @@ def sidecar(
         "image": volume.path.name if volume.path else None,
         "models": {part: model_entry(card) for part, card in models.items()},
         "organs": [_organ(asdict(organ)) for organ in segmentation.organs],
-        "sampled": list(segmentation.sampled),
-        "second_pass": _lists(segmentation.second_pass),
-        "references": [{"slice": z, "mm": round(volume.z_mm(z), 2)} for z in segmentation.references],
+        "sampled": _numbers(volume, segmentation.sampled),
+        "second_pass": _second_pass(volume, segmentation.second_pass),
+        "references": [
+            {"slice": number, "mm": round(volume.z_mm(number_in_file(volume, number)), 2)}
+            for number in _numbers(volume, segmentation.references)
+        ],
         "seconds": {stage: round(seconds, 3) for stage, seconds in segmentation.seconds.items()},
         "settings": toml.to_dict(config),
     }
@@ -42,8 +46,18 @@ def model_entry(card: Card) -> dict[str, str]:
     return {"checkpoint": card.reference, "weights_sha256": card.weights_sha256}
 
 
-def _lists(second: SecondPass | None) -> dict[str, list[Any]] | None:
-    return {name: list(values) for name, values in asdict(second).items()} if second else None
+def _second_pass(volume: Volume, second: SecondPass | None) -> dict[str, list[Any]] | None:
+    if second is None:
+        return None
+    return {
+        "doubtful": list(second.doubtful),
+        "slices": _numbers(volume, second.slices),
+        "found": list(second.found),
+    }
+
+
+def _numbers(volume: Volume, slices: Sequence[int]) -> list[int]:
+    return sorted(number_in_file(volume, z) for z in slices)
 
 
 def _organ(entry: dict[str, Any]) -> dict[str, Any]:

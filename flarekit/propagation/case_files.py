@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,12 @@ def propagate_files(
     """Propagate a file and write the label map and its JSON, which comes back.
 
     `slices` are the annotated ones and `ids` the labels to carry (see `read_drawing`); `labels` names them.
+    The result has the CT's axes, and slices are counted along them, even where the drawing is stored in others.
     Raises InputError, UsageError or OutputError.
     """
     masks, image = read_labels(case.drawn), read_volume(case.image)
     require_same_grid(image, masks)
-    drawing = read_drawing(masks, slices, ids)
+    drawing = read_drawing(replace(image, array=masks.array, path=masks.path), slices, ids)
     result = propagate_drawing(image, drawing, model, config, device)
     data = report(image, drawing, result, model.card, config, labels)
     write_labels(case.output, result.labels, overwrite=overwrite)

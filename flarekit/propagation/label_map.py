@@ -15,6 +15,7 @@ from flarekit.errors import InputError, UsageError
 from flarekit.labels import IGNORE
 from flarekit.models import STCN
 from flarekit.propagation.fill import fill_slices
+from flarekit.report.slice_numbers import number_in_file
 from flarekit.volumes import Volume, require_same_grid
 
 
@@ -39,15 +40,10 @@ class Propagated:
 def read_drawing(masks: Volume, slices: Sequence[int] | None = None, ids: Collection[int] | None = None) -> Drawing:
     """The drawing in a label map: by default all its labels, on all slices that hold one.
 
-    Raises UsageError on slices outside the volume, InputError when nothing is drawn, or one of `ids` is not.
+    `slices` are numbers in the file (see `flarekit.report.slice_numbers`), the drawing's are canonical. Raises
+    UsageError on slices outside the volume, InputError when nothing is drawn, or one of `ids` is not.
     """
-    depth = len(masks.array)
-    chosen = sorted(set(slices)) if slices is not None else _labelled_slices(masks.array)
-    if outside := [z for z in chosen if not 0 <= z < depth]:
-        raise UsageError(
-            f"slice {outside[0]} is outside the volume",
-            remedy=f"Slices are 0 ({masks.z_mm(0):.1f} mm) to {depth - 1} ({masks.z_mm(depth - 1):.1f} mm).",
-        )
+    chosen = _labelled_slices(masks.array) if slices is None else _named_slices(masks, slices)
     drawn = [int(i) for i in np.unique(masks.array[chosen]) if i > 0]
     if not drawn:
         raise InputError("holds no label on the annotated slices", where=masks.path, remedy="Draw at least one slice.")
@@ -82,6 +78,17 @@ def propagate_drawing(
         confidence[filled.z] = filled.confidence
     answered = np.flatnonzero(~np.isnan(confidence[:, 0]))
     return Propagated(labels=drawing.masks.like(labels), filled=tuple(answered.tolist()), confidence=confidence)
+
+
+def _named_slices(masks: Volume, numbers: Sequence[int]) -> list[int]:
+    last = len(masks.array) - 1
+    if outside := [number for number in sorted(numbers) if not 0 <= number <= last]:
+        first_mm, last_mm = (masks.z_mm(number_in_file(masks, number)) for number in (0, last))
+        raise UsageError(
+            f"slice {outside[0]} is outside the volume",
+            remedy=f"Slices are 0 ({first_mm:.1f} mm) to {last} ({last_mm:.1f} mm).",
+        )
+    return sorted({number_in_file(masks, number) for number in numbers})
 
 
 def _labelled_slices(masks: np.ndarray) -> list[int]:

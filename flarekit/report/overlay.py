@@ -12,6 +12,7 @@ from flarekit.config.preprocessing import window_range
 from flarekit.errors import OutputError
 from flarekit.files import atomic_path
 from flarekit.labels import LabelSet
+from flarekit.report.slice_numbers import number_in_file
 from flarekit.volumes import Volume
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def panels(volume: Volume, classes: np.ndarray) -> list[Panel]:
     rows, columns = _body(volume.array)
     axial = [
         Panel(
-            title=f"slice {z}  ({volume.z_mm(z):.0f} mm)",
+            title=f"slice {number_in_file(volume, z)}  ({volume.z_mm(z):.0f} mm)",
             hu=volume.array[z, rows, columns],
             classes=classes[z, rows, columns],
             pixel_mm=(dh, dw),
