@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from flarekit.checkpoints import Card, Provenance, Registry, load_state, save_state
+from flarekit.checkpoints import registry as registry_module
 from flarekit.checkpoints.registry import CARD, WEIGHTS
 from flarekit.checkpoints.transfer import export_checkpoint, import_checkpoint
+from flarekit.checkpoints.weights import read_weights, write_weights
 from flarekit.config.architecture import STCNConfig
 from flarekit.config.preprocessing import PREPROCESSING
 from flarekit.errors import CheckpointError, InputError, OutputError, UsageError
@@ -202,3 +204,84 @@ def test_models_show_counts_the_paper_s_networks(run_cli):
     assert costs["transunet"]["parameters"] + costs["deeplabv3plus"]["parameters"] == 117_597_362
     assert costs["stcn"]["parameters"] == 54_416_065
     assert costs["stcn"]["slice_px"] == 512
+
+
+def test_a_full_disk_ends_publishing_and_saving_with_one_error(registry, tmp_path, full_disk):
+    with full_disk(3000), pytest.raises(OutputError, match="no space left"):
+        publish(registry)
+    with full_disk(3000), pytest.raises(OutputError, match="no space left"):
+        save_state(tmp_path / "state.pt", {"a": torch.zeros(10_000)})
+    assert registry.cards() == [] and not list(registry.root.glob("*/*")) and not list(tmp_path.glob("*.pt"))
+
+
+def test_processes_that_publish_at_once_get_a_version_each(registry, monkeypatch):
+    write = registry_module._write
+
+    def overtaken(folder, card, *rest):
+        if card.version == 1:
+            write(folder, card, *rest)
+        return write(folder, card, *rest)
+
+    monkeypatch.setattr(registry_module, "_write", overtaken)
+    assert publish(registry)[0].version == 2
+    assert [c.version for c in registry.cards()] == [1, 2]
+
+
+def test_a_damaged_checkpoint_can_be_removed(registry):
+    publish(registry)
+    (registry.folder("mine") / CARD).write_text("{")
+    assert registry.remove("mine@1") == "mine@1"
+    assert list((registry.root / "mine").iterdir()) == []
+
+
+@pytest.mark.parametrize("version", ["²", "", "1" * 5000])
+def test_versions_are_plain_numbers(registry, version):
+    with pytest.raises(UsageError, match="no numeric version"):
+        registry.folder(f"mine@{version}")
+
+
+def test_weights_that_no_network_takes_are_refused(registry, tmp_path):
+    networks = {"stcn": build(TINY), "other": torch.nn.Linear(1, 1)}
+    write_weights(tmp_path / WEIGHTS, networks, half=False)
+    with pytest.raises(CheckpointError, match=r"it holds other\.bias"):
+        read_weights(tmp_path / WEIGHTS, {"stcn": networks["stcn"]})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"version": "../../evil"}, {"version": -1}, {"version": True}, {"name": "../x"}, {"name": 5}, {"metrics": 3}],
+)
+def test_a_card_that_lies_is_not_imported(registry, tmp_path, change):
+    publish(registry)
+    export_checkpoint(registry, "mine", tmp_path / "mine.zip")
+    with zipfile.ZipFile(tmp_path / "mine.zip") as archive:
+        contents = {name: archive.read(name) for name in (CARD, WEIGHTS)}
+    contents[CARD] = json.dumps(json.loads(contents[CARD]) | change).encode()
+    with zipfile.ZipFile(tmp_path / "lie.zip", "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(CheckpointError, match=r"lie\.zip: holds a damaged checkpoint"):
+        import_checkpoint(registry, tmp_path / "lie.zip")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("offset", "value"), [(0, 1), (2, 99)], ids=["encrypted", "packed in another way"])
+def test_a_zip_that_cannot_be_unpacked_is_one_error(registry, tmp_path, offset, value):
+    publish(registry)
+    export_checkpoint(registry, "mine", tmp_path / "mine.zip")
+    content = bytearray((tmp_path / "mine.zip").read_bytes())
+    content[6 + offset] = content[content.find(b"PK\x01\x02") + 8 + offset] = value
+    (tmp_path / "mine.zip").write_bytes(content)
+    with pytest.raises(InputError, match=r"mine\.zip: is not a checkpoint"):
+        import_checkpoint(registry, tmp_path / "mine.zip")
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", b"PK\x03\x04"])
+def test_what_is_no_training_state(tmp_path, content):
+    (tmp_path / "state.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"state\.pt: is not a training state"):
+        load_state(tmp_path / "state.pt")
+    torch.save([1], tmp_path / "state.pt")
+    with pytest.raises(CheckpointError, match="it holds a list"):
+        load_state(tmp_path / "state.pt")

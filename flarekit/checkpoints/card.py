@@ -34,7 +34,7 @@ class Provenance:
 class Card:
     """Everything inference needs to know of a checkpoint, and what a reader asks of it.
 
-    Raises ValueError on a kind that does not exist.
+    Raises ValueError on a kind that does not exist or a version below 0.
     """
 
     kind: str  # "reference" (a CPS pair or one of its networks) or "propagation" (an STCN)
@@ -54,6 +54,8 @@ class Card:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"kind is one of {KINDS}, got {self.kind!r}")
+        if self.version < 0:
+            raise ValueError(f"versions count from 1, got {self.version}")
 
     @property
     def reference(self) -> str:
@@ -63,13 +65,17 @@ class Card:
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary that `read_card` understands."""
         data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {"format": FORMAT} | data | {
-            "networks": {name: toml.to_dict(config) for name, config in self.networks.items()},
-            "preprocessing": toml.to_dict(self.preprocessing),
-            "labels": self.labels.to_json(),
-            "provenance": toml.to_dict(self.provenance),
-            "parents": list(self.parents),
-        }
+        return (
+            {"format": FORMAT}
+            | data
+            | {
+                "networks": {name: toml.to_dict(config) for name, config in self.networks.items()},
+                "preprocessing": toml.to_dict(self.preprocessing),
+                "labels": self.labels.to_json(),
+                "provenance": toml.to_dict(self.provenance),
+                "parents": list(self.parents),
+            }
+        )
 
 
 def read_card(path: Path) -> Card:
@@ -81,16 +87,8 @@ def read_card(path: Path) -> Card:
             raise CheckpointError(
                 f"has format {number}, this flarekit reads {FORMAT}", where=path, remedy="Update flarekit."
             )
-        return Card(
-            **data
-            | {
-                "networks": {n: toml.from_dict(CONFIGS[n], c) for n, c in data["networks"].items()},
-                "preprocessing": toml.from_dict(PreprocessingConfig, data["preprocessing"]),
-                "labels": LabelSet.from_json(data["labels"]),
-                "provenance": toml.from_dict(Provenance, data["provenance"]),
-                "parents": tuple(data["parents"]),
-            }
-        )
+        networks = {n: toml.from_dict(CONFIGS[n], c) for n, c in data["networks"].items()}
+        return toml.from_dict(Card, data | {"networks": networks})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"is not a checkpoint's card ({error})",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,12 +21,13 @@ from torch import nn
 from flarekit import __version__, files
 from flarekit.checkpoints.card import Card, read_card
 from flarekit.checkpoints.weights import read_weights, write_weights
-from flarekit.errors import CheckpointError, UsageError
+from flarekit.errors import CheckpointError, OutputError, UsageError
 from flarekit.models import build
 
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 PACKAGED = Path(__file__).parent.parent / "starter"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_VERSION = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,7 @@ class Registry:
         found = [folder for folder in found if version in (None, int(folder.name))]
         if not found:
             known = sorted({folder.parent.name for r in (self.root, self.packaged) for folder in _versions(r, "*")})
-            raise CheckpointError(
-                f"unknown checkpoint {reference!r}", remedy=f"Known: {', '.join(known) or 'none'}."
-            )
+            raise CheckpointError(f"unknown checkpoint {reference!r}", remedy=f"Known: {', '.join(known) or 'none'}.")
         return max(found, key=lambda folder: int(folder.name))
 
     def card(self, reference: str) -> Card:
@@ -98,35 +98,50 @@ class Registry:
         `half` stores float16. Raises OutputError when the registry cannot be written to.
         """
         check_name(card.name)
-        version = 1 + max((int(f.name) for f in self._all_versions(card.name)), default=0)
-        with files.atomic_folder(self.root / card.name / str(version)) as folder:
-            write_weights(folder / WEIGHTS, networks, half=half)
-            card = replace(
-                card,
-                version=version,
-                created=datetime.now(UTC).isoformat(timespec="seconds"),
-                flarekit_version=__version__,
-                weights_sha256=files.sha256(folder / WEIGHTS),
-            )
-            files.write_json(folder / CARD, card.to_json())
-        return card
+        while True:
+            version = 1 + max((int(f.name) for f in self._all_versions(card.name)), default=0)
+            folder = self.root / card.name / str(version)
+            try:
+                return _write(folder, replace(card, version=version), networks, half)
+            except OutputError:
+                if not folder.is_dir():
+                    raise
+                # another process took that version meanwhile: take the next
 
-    def remove(self, reference: str) -> Card:
-        """Delete one version, named in full; its card comes back. Raises UsageError or CheckpointError."""
-        if _split(reference)[1] is None:
+    def remove(self, reference: str) -> str:
+        """Delete one version, named in full, damaged or not; NAME@VERSION comes back.
+
+        Raises UsageError, CheckpointError when there is none, or OutputError.
+        """
+        name, version = _split(reference)
+        if version is None:
             raise UsageError(f"{reference!r} names no version", remedy="Say which, as in NAME@1.")
         folder = self.folder(reference)
         if folder.is_relative_to(self.packaged):
-            raise UsageError(f"{reference} comes with flarekit and cannot be removed")
-        card = read_card(folder / CARD)
+            raise UsageError(
+                f"{reference} comes with flarekit and cannot be removed", remedy="Remove others, as in NAME@1."
+            )
         with files.output_errors(folder):
-            grave = folder.with_name(f".tmp-removed-{folder.name}")
+            grave = Path(tempfile.mkdtemp(prefix=".tmp-removed-", dir=folder.parent))
             os.replace(folder, grave)
             shutil.rmtree(grave)
-        return card
+        return f"{name}@{version}"
 
     def _all_versions(self, name: str) -> list[Path]:
         return [*_versions(self.root, name), *_versions(self.packaged, name)]
+
+
+def _write(folder: Path, card: Card, networks: Mapping[str, nn.Module], half: bool) -> Card:
+    with files.atomic_folder(folder) as temporary:
+        write_weights(temporary / WEIGHTS, networks, half=half)
+        card = replace(
+            card,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            flarekit_version=__version__,
+            weights_sha256=files.sha256(temporary / WEIGHTS),
+        )
+        files.write_json(temporary / CARD, card.to_json())
+    return card
 
 
 def verify(folder: Path, card: Card) -> None:
@@ -150,12 +165,12 @@ def check_name(name: str) -> None:
 
 def _versions(root: Path, name: str) -> list[Path]:
     folders = root.glob(f"{name}/*")
-    return [f for f in folders if f.name.isdigit() and f.is_dir() and not f.parent.name.startswith(".")]
+    return [f for f in folders if _VERSION.fullmatch(f.name) and f.is_dir() and not f.parent.name.startswith(".")]
 
 
 def _split(reference: str) -> tuple[str, int | None]:
-    name, _, version = reference.partition("@")
+    name, at, version = reference.partition("@")
     check_name(name)
-    if version and not version.isdigit():
+    if at and not _VERSION.fullmatch(version):
         raise UsageError(f"{reference!r} has no numeric version", remedy="Write NAME or NAME@1.")
     return name, int(version) if version else None

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 from flarekit import files
 from flarekit.checkpoints.card import Card, read_card
 from flarekit.checkpoints.registry import CARD, WEIGHTS, Registry, check_name, verify
-from flarekit.errors import InputError, OutputError
+from flarekit.errors import CheckpointError, InputError, OutputError, UsageError
+
+# what zipfile raises for other files, and for zips that are encrypted, damaged or packed in another way
+_REFUSALS = (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError, RuntimeError)
 
 
 def export_checkpoint(registry: Registry, reference: str, target: Path, *, overwrite: bool = False) -> Card:
@@ -30,17 +34,23 @@ def export_checkpoint(registry: Registry, reference: str, target: Path, *, overw
 def import_checkpoint(registry: Registry, source: Path) -> Card:
     """Bring a zip's checkpoint in under its own name and version; its card comes back.
 
-    Raises InputError when the file is no such zip, CheckpointError when it is damaged, OutputError when the
-    version is here already.
+    Raises InputError when the file is no such zip, CheckpointError when the checkpoint in it is damaged,
+    OutputError when the version is here already or cannot be written.
     """
     try:
         with zipfile.ZipFile(source) as archive:
             return _unpack(registry, archive)
     except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", where=source) from error
-    except (zipfile.BadZipFile, KeyError, EOFError) as error:
+        raise InputError(f"cannot be read ({error.strerror})", where=source, remedy="Check the path.") from error
+    except (CheckpointError, UsageError) as error:
+        raise CheckpointError(
+            f"holds a damaged checkpoint ({error.what})", where=source, remedy="Export it again."
+        ) from error
+    except _REFUSALS as error:
         raise InputError(
-            f"is not a checkpoint that `flarekit models export` wrote ({error})", where=source
+            f"is not a checkpoint that `flarekit models export` wrote ({error})",
+            where=source,
+            remedy="Export it again, or copy it again.",
         ) from error
 
 
@@ -57,7 +67,11 @@ def _unpack(registry: Registry, archive: zipfile.ZipFile) -> Card:
         check_name(card.name)
         target = registry.root / card.name / str(card.version)
         if target.exists() or (registry.packaged / card.name / str(card.version)).exists():
-            raise OutputError(f"{card.reference} is in the registry already", where=target)
+            raise OutputError(
+                f"{card.reference} is in the registry already",
+                where=target,
+                remedy="To replace it, remove it first with `flarekit models rm`.",
+            )
         target.parent.mkdir(exist_ok=True)
         os.replace(folder, target)
     return card

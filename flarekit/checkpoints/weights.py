@@ -22,7 +22,7 @@ def write_weights(path: Path, networks: Mapping[str, nn.Module], *, half: bool) 
         for key, tensor in network.state_dict().items()
     }
     with atomic_path(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary)
+        temporary.write_bytes(safetensors.torch.save(tensors))  # its own writer does not raise OSError
 
 
 def read_weights(path: Path, networks: Mapping[str, nn.Module]) -> None:
@@ -31,6 +31,8 @@ def read_weights(path: Path, networks: Mapping[str, nn.Module]) -> None:
         tensors = safetensors.torch.load_file(path)
     except (OSError, SafetensorError) as error:
         raise _damaged(path, error) from error
+    if foreign := sorted(key for key in tensors if key.partition(".")[0] not in networks):
+        raise _damaged(path, f"it holds {foreign[0]}")
     for name, network in networks.items():
         prefix = f"{name}."
         state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

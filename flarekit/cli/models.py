@@ -47,8 +47,8 @@ def rm(model: Annotated[str, typer.Argument(help="NAME@VERSION, in full.")], jso
     """Remove one version of a checkpoint."""
     from flarekit.checkpoints import Registry
 
-    card = Registry.default().remove(model)
-    console.emit({"removed": card.reference}, f"Removed {card.reference}.", as_json=json)
+    removed = Registry.default().remove(model)
+    console.emit({"removed": removed}, f"Removed {removed}.", as_json=json)
 
 
 @app.command(epilog="Example: `flarekit models export starter-reference -o starter.zip`")

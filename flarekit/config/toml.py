@@ -25,10 +25,12 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(kind: type[T], data: dict[str, Any]) -> T:
-    """A configuration from what `to_dict` gave. Raises ValueError on unknown fields and wrong types.
+    """A configuration from what `to_dict` gave. Raises ValueError on unknown or missing fields and wrong types.
 
     A field that is missing takes its default, or None where None is allowed.
     """
+    if not isinstance(data, dict):
+        raise ValueError(f"{kind.__name__} has settings by name, got {data!r}")
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(set(data) - set(fields)):
@@ -37,6 +39,8 @@ def from_dict(kind: type[T], data: dict[str, Any]) -> T:
     for name in fields:
         if name not in values and type(None) in typing.get_args(hints[name]):
             values[name] = None
+    if missing := sorted(name for name, field in fields.items() if name not in values and _is_required(field)):
+        raise ValueError(f"{missing} missing")
     return kind(**values)
 
 
@@ -57,6 +61,10 @@ def read(path: Path) -> dict[str, Any]:
         raise InputError(f"cannot be read ({error.strerror})", where=path) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"is not valid TOML ({error})", where=path) from error
+
+
+def _is_required(field: dataclasses.Field) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _plain(value: Any) -> Any:
@@ -80,6 +88,8 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
         return from_dict(typing.cast(type, hint), value)
     if typing.get_origin(hint) is tuple:
         return _tuple(hint, value, name)
+    if typing.get_origin(hint) is dict:
+        hint = dict
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(hint, type) and (not isinstance(value, hint) or (hint is int and isinstance(value, bool))):
