@@ -164,3 +164,32 @@ def test_a_file_in_the_output_folders_place_is_found_before_any_work(published, 
     (tmp_path / "out").write_text("not a folder")
     outcome = run_cli("pseudolabel", cases[0].image, "--models", "one,two", "-o", tmp_path / "out")
     assert outcome.code == 4 and "out" in outcome.stderr
+
+
+def test_another_image_of_a_name_the_ledger_knows_is_not_taken_for_the_first(cases, tmp_path):
+    models, out = modules((), ()), tmp_path / "out"
+    run_round(cases[:1], models, out, settings(0.9, models))
+    image = painted_volume()
+    write_volume(cases[0].image, image.like(image.array + np.int16(1)), overwrite=True)
+    (outcome,) = run_round(cases[:1], models, out, settings(0.9, models))
+    assert outcome.status == "failed" and "another image than the 'a' in the ledger" in outcome.reason
+
+
+def test_starting_anew_removes_masks_that_are_no_longer_kept_and_nothing_else(published, cases, tmp_path, run_cli):
+    out = tmp_path / "pseudo"
+    command = ("pseudolabel", "--models", "one,two", "-o", out)
+    assert run_cli(*command, cases[0].image, "--threshold", "0").code == 0
+    (out / "labels" / "notes.txt").write_text("the user's")
+    assert run_cli(*command, cases[2].image, "--threshold", "0", "--overwrite").code == 0
+    assert sorted(file.name for file in (out / "labels").iterdir()) == ["c.nii.gz", "notes.txt"]
+
+
+def test_a_case_name_beyond_ascii_neither_splits_a_record_nor_breaks_a_cut_one(cases, tmp_path):
+    models, out = modules((), ()), tmp_path / "out"
+    odd = [CaseFiles(name="k\u00fc\u2028nie", image=cases[0].image)]
+    run_round(odd, models, out, settings(0.9, models))
+    ledger = out / "ledger.jsonl"
+    whole = ledger.read_bytes()
+    for size in range(len(whole) // 3, len(whole), 7):
+        ledger.write_bytes(whole + whole[:size])
+        assert run_round(odd, models, out, settings(0.9, models))[0].status == "skipped"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,8 @@ class Ledger:
 
     def append(self, record: Record) -> None:
         """Add a case's record, on the disk before this returns. Raises OutputError."""
-        line = json.dumps(self._header() | asdict(record), ensure_ascii=False, allow_nan=False)
+        # ASCII, so that a line cut short is still text and no character but the line feed ends one.
+        line = json.dumps(self._header() | asdict(record), allow_nan=False)
         with output_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
             file.flush()
@@ -106,3 +108,13 @@ class Ledger:
                 remedy="Repeat the first run's settings, choose another output folder, or pass --overwrite.",
             )
         return record
+
+
+def recorded_masks(path: Path) -> list[str]:
+    """File names of the masks in a ledger of any settings; lines that are no record have none."""
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    names = []
+    for line in lines:
+        with suppress(ValueError, KeyError, TypeError):
+            names.append(Path(json.loads(line)["mask"]).name)
+    return names

@@ -13,12 +13,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from flarekit.checkpoints import Card
-from flarekit.consensus.ledger import Ledger, ModelEntry, Record, RoundSettings
+from flarekit.consensus.ledger import Ledger, ModelEntry, Record, RoundSettings, recorded_masks
 from flarekit.consensus.score import Agreement, AgreementCounter, Consensus, vote
 from flarekit.data.layouts import CaseFiles
 from flarekit.data.slices import VolumeSlices
-from flarekit.errors import FlarekitError, OutputError, UsageError
-from flarekit.files import refuse_existing, sha256, write_text
+from flarekit.errors import FlarekitError, InputError, OutputError, UsageError
+from flarekit.files import output_errors, refuse_existing, sha256, write_text
 from flarekit.labels import LabelSet
 from flarekit.reference import ReferenceModule
 from flarekit.volumes import Volume, read_volume, write_labels
@@ -65,7 +65,8 @@ def run_round(
 ) -> list[CaseOutcome]:
     """Label every case that the ledger does not have yet, and write masks of the kept ones to OUTPUT/labels.
 
-    A case that cannot be read is reported as failed and gets no record, so that a later run tries it again.
+    A case that cannot be read, or of which the ledger knows another image, is reported as failed and gets no
+    record, so that a later run tries it again.
     Raises InputError or UsageError when the ledger there was made otherwise, OutputError when nothing can be
     written, or when labels lie there that no ledger knows of.
     """
@@ -77,8 +78,14 @@ def run_round(
 
 
 def start_ledger(output: Path, *, overwrite: bool = False) -> None:
-    """An empty ledger in the folder. Raises OutputError when labels lie there already (without `overwrite`)."""
+    """An empty ledger in the folder; with `overwrite` the masks of the one there are removed, other files stay.
+
+    Raises OutputError when labels lie there already (without `overwrite`).
+    """
     refuse_existing(output / MASKS, overwrite=overwrite)
+    for mask in recorded_masks(output / LEDGER) if overwrite else ():
+        with output_errors(output / MASKS / mask):
+            (output / MASKS / mask).unlink(missing_ok=True)
     write_text(output / LEDGER, "", overwrite=overwrite)
 
 
@@ -115,9 +122,9 @@ def _native_probabilities(volume: Volume, model: ReferenceModule) -> Iterator[Te
 
 def _outcome(case: CaseFiles, models: Sequence[ReferenceModule], output: Path, ledger: Ledger) -> CaseOutcome:
     known = ledger.records.get(case.name)
-    if known is not None and (known.mask is None or (output / known.mask).exists()):
-        return CaseOutcome(case=case.name, status=SKIPPED, score=known.score, reason=known.reason)
     try:
+        if known is not None and _is_done(known, case.image, output):
+            return CaseOutcome(case=case.name, status=SKIPPED, score=known.score, reason=known.reason)
         record = _label_case(case, models, output, ledger.settings)
     except OutputError:
         raise  # the next case could not be written either
@@ -128,6 +135,17 @@ def _outcome(case: CaseFiles, models: Sequence[ReferenceModule], output: Path, l
     return CaseOutcome(case=case.name, status=status, score=record.score, reason=record.reason)
 
 
+def _is_done(known: Record, image: Path, output: Path) -> bool:
+    """Whether nothing is left to do. Raises InputError when the record is of another image."""
+    if known.image_sha256 != _digest(image):
+        raise InputError(
+            f"is another image than the {known.case!r} in the ledger",
+            where=image,
+            remedy="Rename it, choose another output folder, or pass --overwrite to start anew.",
+        )
+    return known.mask is None or (output / known.mask).exists()
+
+
 def _label_case(case: CaseFiles, models: Sequence[ReferenceModule], output: Path, settings: RoundSettings) -> Record:
     start = time.perf_counter()
     volume = read_volume(case.image)
@@ -136,7 +154,7 @@ def _label_case(case: CaseFiles, models: Sequence[ReferenceModule], output: Path
     labels = models[0].labels
     mask = f"{MASKS}/{case.name}.nii.gz" if kept else None
     if mask is not None:
-        # A mask without a record is one that a killed run left behind: the folder was empty when the ledger began.
+        # A mask without a record is one that a killed run left behind, or the user passed --overwrite.
         write_labels(output / mask, volume.like(labels.to_ids(consensus.classes)), overwrite=True)
     names = [model.card.reference for model in models]
     return Record(
