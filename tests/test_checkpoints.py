@@ -285,3 +285,9 @@ def test_what_is_no_training_state(tmp_path, content):
     torch.save([1], tmp_path / "state.pt")
     with pytest.raises(CheckpointError, match="it holds a list"):
         load_state(tmp_path / "state.pt")
+
+
+@pytest.mark.parametrize("arguments", [("",), ("--arch", "lite", "--size", "100"), ("--arch", "lite", "--size", "0")])
+def test_models_show_refuses_what_it_cannot_show(run_cli, arguments):
+    outcome = run_cli("models", "show", *arguments)
+    assert outcome.code == 2 and "None" not in outcome.stderr and outcome.stdout == ""

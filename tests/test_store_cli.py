@@ -57,3 +57,19 @@ def test_what_cannot_be_exported(run_cli, data_set, tmp_path):
     )
     assert unlabelled.code == 3 and "no labels" in unlabelled.stderr
     assert run_cli("store", "info", tmp_path).code == 3
+
+
+@pytest.mark.parametrize(("case", "labels", "code"), [("b", "m.nii.gz", 3), ("a", "m.png", 4), ("a", "ct.nii.gz", 2)])
+def test_an_export_that_cannot_end_well_writes_nothing(run_cli, data_set, tmp_path, case, labels, code):
+    run_cli("preprocess", data_set, "-o", tmp_path / "store")
+    ct = tmp_path / "ct.nii.gz"
+    outcome = run_cli("store", "export", tmp_path / "store", case, "-o", ct, "--labels", tmp_path / labels)
+    assert outcome.code == code and not ct.exists()
+
+
+def test_names_with_brackets_are_printed_as_they_are(run_cli, data_set, tmp_path):
+    (data_set / "images" / "b_0000.nii.gz").rename(data_set / "images" / "b[bold].nii.gz")
+    store = tmp_path / "store[red]"
+    assert "b[bold]" in run_cli("preprocess", data_set, "-o", store).stdout
+    ct = tmp_path / ("x" * 130) / "[/red] ct.nii.gz"
+    assert run_cli("store", "export", store, "b[bold]", "-o", ct).stdout == f"Wrote {ct}.\n"

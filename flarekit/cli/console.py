@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 _LEVELS = {-1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG}
 
@@ -36,16 +37,16 @@ def emit(result: dict[str, Any], *renderables: Any, as_json: bool) -> None:
     if not console.is_terminal:
         console = Console(file=sys.stdout, width=max(console.width, 120))
     for renderable in renderables:
-        console.print(renderable, highlight=False)
+        console.print(renderable, highlight=False, markup=False, emoji=False, soft_wrap=isinstance(renderable, str))
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A rich table; the first column is left-aligned, numbers in the others to the right."""
-    result = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    """A rich table of plain text (brackets in a file's name are no markup): first column to the left, others right."""
+    result = Table(title=Text(title), title_justify="left", title_style="bold", header_style="bold")
     for index, column in enumerate(columns):
         result.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
-        result.add_row(*(_cell(value) for value in row))
+        result.add_row(*(value if isinstance(value, Text) else Text(_cell(value)) for value in row))
     return result
 
 

@@ -30,7 +30,7 @@ def list_models(json: Json = False) -> None:
 def show(
     model: Annotated[str | None, typer.Argument(help="NAME or NAME@VERSION.")] = None,
     arch: Annotated[str | None, typer.Option("--arch", help="Show an architecture instead: paper, lite.")] = None,
-    size: Annotated[int | None, typer.Option("--size", help="Side of the slice FLOPs are counted for, px.")] = None,
+    size: Annotated[int | None, typer.Option("--size", min=32, help="Side of the slice FLOPs count for, px.")] = None,
     json: Json = False,
 ) -> None:
     """Show a checkpoint's card, or an architecture: parameters and FLOPs of every network, part by part."""
@@ -38,7 +38,9 @@ def show(
 
     if (model is None) == (arch is None):
         raise typer.BadParameter("name either a checkpoint or --arch")
-    result, tables = card_view(model, size) if model else architecture_view(str(arch), size)
+    if size is not None and size % 32:
+        raise typer.BadParameter(f"--size is a multiple of 32, got {size}")
+    result, tables = card_view(model, size) if model is not None else architecture_view(str(arch), size)
     console.emit(result, *tables, as_json=json)
 
 

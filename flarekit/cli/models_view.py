@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from rich.table import Table
+from rich.text import Text
 
 from flarekit.checkpoints import Card, Registry
 from flarekit.checkpoints.card import NetworkConfig
@@ -51,7 +52,7 @@ def _networks_view(configs: dict[str, NetworkConfig], size: int) -> View:
             "slice_px": size,
         }
         parts += [(f"{name}: {part}", f"{count:,}") for part, count in parameters.items()]
-        parts.append((f"[bold]{name}", f"[bold]{sum(parameters.values()):,}"))
+        parts.append((Text(name, style="bold"), Text(f"{sum(parameters.values()):,}", style="bold")))
         steps += [(f"{name}: {c.step}", f"{c.gmacs:.2f}", f"{c.gflops:.2f}") for c in operations]
     tables = [
         console.table("Parameters", ("part", "parameters"), parts),

@@ -9,6 +9,7 @@ import typer
 
 from flarekit.cli import console
 from flarekit.cli.options import Json, Overwrite
+from flarekit.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from flarekit.data.case_file import StoredCase
@@ -49,11 +50,27 @@ def export(
     from flarekit.data.store import SliceStore
 
     stored = SliceStore.open(store).case(case)
+    _check(stored, output, labels, overwrite=overwrite)
     export_image(stored, output, overwrite=overwrite)
     if labels is not None:
         export_labels(stored, labels, overwrite=overwrite)
     written = [str(path) for path in (output, labels) if path is not None]
     console.emit({"case": case, "written": written}, f"Wrote {' and '.join(written)}.", as_json=json)
+
+
+def _check(case: StoredCase, output: Path, labels: Path | None, *, overwrite: bool) -> None:
+    """Raises where the CT could be written but its label map not."""
+    from flarekit.files import refuse_existing
+    from flarekit.volumes.writing import require_writable_format
+
+    if labels is None:
+        return
+    if labels.absolute() == output.absolute():
+        raise UsageError("--output and --labels name the same file", remedy="Give the label map a name of its own.")
+    if not case.labelled:
+        raise InputError("has no labels", where=case.path, remedy="Leave out --labels.")
+    require_writable_format(labels)
+    refuse_existing(labels, overwrite=overwrite)
 
 
 def _facts(case: StoredCase) -> dict[str, Any]:
