@@ -212,5 +212,5 @@ def _open(path: Path) -> h5py.File:
         raise InputError(
             "cannot be opened as HDF5: it is missing, damaged, or cut short",
             where=path,
-            remedy="Preprocess the case again.",
+            remedy="Preprocess the case again with --overwrite.",
         ) from error

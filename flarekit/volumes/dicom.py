@@ -100,7 +100,7 @@ def _stacked(affine: np.ndarray, positions_mm: np.ndarray, folder: Path) -> np.n
 
 def _thick(affine: np.ndarray, reader: sitk.ImageSeriesReader) -> np.ndarray:
     """`affine` of a single slice, which has no neighbour to tell its spacing, with the slice's thickness for it."""
-    if not reader.HasMetaDataKey(0, _THICKNESS):
+    if not reader.HasMetaDataKey(0, _THICKNESS) or not reader.GetMetaData(0, _THICKNESS).strip():
         return affine
     affine = affine.copy()
     affine[:3, 2] *= _numbers(reader, 0, _THICKNESS)[0] / np.linalg.norm(affine[:3, 2])
