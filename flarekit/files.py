@@ -84,6 +84,13 @@ def refuse_existing(target: Path, *, overwrite: bool = False) -> None:
         raise OutputError("exists already", where=target, remedy="Pass --overwrite or choose another name.")
 
 
+def refuse_input(target: Path, *inputs: Path) -> None:
+    """Raises OutputError when `target` is one of the files that are read: no option replaces these."""
+    for path in inputs:
+        if os.path.exists(path) and os.path.exists(target) and target.samefile(path):
+            raise OutputError("is read and cannot be written too", where=target, remedy="Choose another name.")
+
+
 def require_writable(target: Path) -> None:
     """Raises OutputError when no file can be made at `target`: to be called before long work."""
     with output_errors(target):

@@ -151,3 +151,21 @@ def test_a_case_without_an_organ_or_a_wrong_n_is_refused(labelled_case: tuple[Pa
     save(labels, np.zeros((20, 24, 8), dtype=np.uint8))
     outcome = run_cli(*call, "3")
     assert outcome.code == 3 and "nothing to score" in outcome.stderr
+
+
+def test_hidden_files_are_no_cases(folders: tuple[Path, Path], run_cli) -> None:
+    (folders[1] / "._b.nii.gz").write_bytes(b"what macOS leaves on foreign disks")
+    assert run_cli("evaluate", "masks", *folders).code == 0
+
+
+def test_a_table_that_cannot_be_written_is_found_before_any_scoring(folders: tuple[Path, Path], run_cli) -> None:
+    blocked = Path("/proc/scores.csv")  # no file can be made there, by root neither
+    outcome = run_cli("evaluate", "masks", "nowhere", folders[1], "--csv", blocked)
+    assert outcome.code == 4 and "scores.csv" in outcome.stderr
+
+
+def test_impossible_names_and_numbers_end_in_one_line(folders: tuple[Path, Path], run_cli) -> None:
+    outcome = run_cli("evaluate", "masks", "n" * 300, folders[1])
+    assert outcome.code == 3 and "does not exist" in outcome.stderr
+    case = folders[1] / "b.nii.gz"
+    assert run_cli("evaluate", "propagation", case, case, "--model", "nobody", "--every", "9" * 5000).code in (2, 5)

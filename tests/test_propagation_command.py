@@ -119,6 +119,8 @@ def test_the_same_run_twice_writes_the_same_bytes(case: Files, run_cli) -> None:
         (("--slices", "3"), 3, "no label on the annotated slices"),
         (("--slices", "two"), 2, "names no slices"),
         (("--organs", "tail"), 2, "unknown organ 'tail'"),
+        (("--organs", ","), 2, "names no organ"),
+        (("--organs", "9" * 5000), 2, "unknown organ"),
         (("--organs", "spleen"), 3, "no annotated slice with label 3"),
         (("--model", "nobody"), 5, "unknown checkpoint"),
     ],
@@ -158,7 +160,7 @@ def test_slice_lists_are_numbers_and_python_ranges() -> None:
     assert parse_slices("3:6") == (3, 4, 5)
 
 
-@pytest.mark.parametrize("text", ["", ",", "1-3", "4:4", "1:9:0", "1:2:3:4", "-1"])
+@pytest.mark.parametrize("text", ["", ",", "1-3", "4:4", "1:9:0", "1:2:3:4", "-1", "9" * 5000, "0:9999999"])
 def test_slice_lists_that_name_nothing_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="names no slices"):
         parse_slices(text)
@@ -188,3 +190,12 @@ def test_a_drawing_stored_in_other_axes_than_the_ct_comes_out_in_the_cts(case: F
     assert outcome.code == 0, outcome.stderr
     assert json.loads(outcome.stdout)["annotated"] == [{"slice": 2, "mm": 4.0}]
     assert np.array_equal(written(case)[2], case.ids[2]) and np.allclose(nibabel.load(case.output).affine, AFFINE)
+
+
+@pytest.mark.parametrize("read", ["image", "drawn"])
+def test_a_file_that_is_read_is_never_replaced(case: Files, run_cli, read: str) -> None:
+    target = getattr(case, read)
+    before = target.read_bytes()
+    outcome = run_cli(*arguments(case)[:4], target, *arguments(case)[5:], "--overwrite")
+    assert outcome.code == 4 and "is read and cannot be written too" in outcome.stderr
+    assert target.read_bytes() == before

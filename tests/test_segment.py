@@ -238,3 +238,15 @@ def test_a_full_disk_leaves_nothing_half_written(case, own_registry):
     assert outcome.returncode == 4, outcome.stderr
     assert "no space left" in outcome.stderr
     assert [p.name for p in case.parent.iterdir()] == ["patient.nii.gz"]
+
+
+def test_the_ct_itself_is_never_replaced(case, run_cli):
+    before = case.read_bytes()
+    outcome = run_cli(*arguments(case, "-o", case, "--overwrite"))
+    assert outcome.code == 4 and "is read and cannot be written too" in outcome.stderr
+    assert case.read_bytes() == before
+
+
+def test_a_name_that_is_too_long_does_not_exist(case, run_cli):
+    outcome = run_cli(*arguments(case.with_name("n" * 300 + ".nii.gz")))
+    assert outcome.code == 3 and "does not exist" in outcome.stderr

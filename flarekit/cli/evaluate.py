@@ -31,6 +31,7 @@ def masks(
 
     if csv is not None:
         files.refuse_existing(csv, overwrite=overwrite)
+        files.require_writable(csv)
     scores = list(score_pairs(pair_cases(predicted, truth), _labels(dataset)))
     result = scores_to_json(scores)
     if csv is not None:
@@ -78,6 +79,6 @@ def _labels(dataset: Path | None) -> LabelSet:
 
 def _numbers(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) > 1 for part in parts):
+    if not all(part.isdecimal() and len(part) <= 6 and int(part) > 1 for part in parts):
         raise UsageError(f"--every takes whole numbers above 1, got {text!r}", remedy="Write --every 5,10,20.")
     return tuple(int(part) for part in parts)

@@ -11,6 +11,7 @@ import typer
 from flarekit.cli import console
 from flarekit.cli.options import Device, Json, LabelsFile, Overwrite, resolve_device
 from flarekit.config.propagation import PropagationConfig
+from flarekit.errors import UsageError
 from flarekit.labels import FLARE22, LabelSet, read_dataset_json
 
 if TYPE_CHECKING:
@@ -92,4 +93,6 @@ def _ids(organs: str | None, labels: LabelSet) -> set[int] | None:
     if organs is None:
         return None
     wanted = [organ.strip() for organ in organs.split(",") if organ.strip()]
-    return {int(o) if o.isdecimal() else labels.ids[labels.class_of(o) - 1] for o in wanted}
+    if not wanted:
+        raise UsageError(f"{organs!r} names no organ", remedy="Write liver,spleen or label ids such as 1,3.")
+    return {int(o) if o.isdecimal() and len(o) < 10 else labels.ids[labels.class_of(o) - 1] for o in wanted}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ def pair_cases(predicted: Path, true: Path) -> tuple[Pair, ...]:
     Raises InputError when a path is missing, a folder stands beside a file, or a prediction is missing.
     """
     for path in (predicted, true):
-        if not path.exists():
+        if not os.path.exists(path):  # unlike Path.exists, False for a name that is too long
             raise InputError("does not exist", where=path, remedy="Check the path.")
     if predicted.is_dir() != true.is_dir():
         raise InputError("a folder cannot be scored against a file", where=f"{predicted} and {true}")
@@ -63,7 +64,7 @@ def score_pairs(pairs: Sequence[Pair], labels: LabelSet) -> Iterator[CaseScores]
 
 
 def _label_maps(folder: Path) -> dict[str, Path]:
-    files = sorted(file for file in folder.iterdir() if file.name.lower().endswith(SUFFIXES))
+    files = sorted(f for f in folder.iterdir() if f.name.lower().endswith(SUFFIXES) and not f.name.startswith("."))
     found: dict[str, Path] = {}
     for file in files:
         if (other := found.setdefault(_case(file), file)) != file:

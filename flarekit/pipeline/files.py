@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,13 +39,14 @@ class SegmentFiles:
 
     def check(self, *, overwrite: bool) -> None:
         """Raises InputError or OutputError where the run could not end well."""
-        if not self.image.exists():
+        if not os.path.exists(self.image):  # unlike Path.exists, False for a name that is too long
             raise InputError("does not exist", where=self.image, remedy="Check the path.")
         require_writable_format(self.mask)
         if self.overlay is not None:
             require_png(self.overlay)
         for target in (self.mask, sidecar_path(self.mask), self.overlay):
             if target is not None:
+                files.refuse_input(target, self.image)
                 files.refuse_existing(target, overwrite=overwrite)
                 files.require_writable(target)
 

@@ -28,9 +28,10 @@ class CaseFiles:
     output: Path  # the label map to write; its JSON gets the same name
 
     def check(self, *, overwrite: bool) -> None:
-        """Raises OutputError where the result could not be written."""
+        """Raises OutputError where the result could not be written, or would replace what is read."""
         require_writable_format(self.output)
         for target in (self.output, sidecar_path(self.output)):
+            files.refuse_input(target, self.image, self.drawn)
             files.refuse_existing(target, overwrite=overwrite)
             files.require_writable(target)
 

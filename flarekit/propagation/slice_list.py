@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from flarekit.errors import UsageError
 
+DIGITS = 6  # of a slice number at most: ranges are written out
+
 
 def parse_slices(text: str) -> tuple[int, ...]:
     """Ascending slice numbers from "10,20,30", from "10:90:10" (10, 20, ... 80, as Python's range), or both.
@@ -13,7 +15,7 @@ def parse_slices(text: str) -> tuple[int, ...]:
     slices: set[int] = set()
     for part in filter(None, (part.strip() for part in text.split(","))):
         numbers = part.split(":")
-        if len(numbers) > 3 or not all(number.isdecimal() for number in numbers):
+        if len(numbers) > 3 or not all(n.isdecimal() and len(n) <= DIGITS for n in numbers):
             raise _not_slices(part)
         values = [int(number) for number in numbers]
         if len(values) == 3 and values[2] == 0:
