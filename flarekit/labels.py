@@ -60,10 +60,16 @@ class LabelSet:
         raise UsageError(f"unknown organ {organ!r}", remedy=f"Known: {', '.join(self.names)}.")
 
     def parse(self, organs: str | None) -> tuple[int, ...]:
-        """Classes of a comma-separated list of names, in class order; all of them for None. Raises UsageError."""
+        """Classes of a comma-separated list of names, in class order; all of them for None.
+
+        Raises UsageError for an unknown organ, or where none is named.
+        """
         if organs is None:
             return tuple(range(1, self.classes))
-        return tuple(sorted({self.class_of(organ) for organ in organs.split(",") if organ.strip()}))
+        classes = {self.class_of(organ) for organ in organs.split(",") if organ.strip()}
+        if not classes:
+            raise UsageError(f"{organs!r} names no organ", remedy=f"Known: {', '.join(self.names)}.")
+        return tuple(sorted(classes))
 
     def mirror_table(self) -> np.ndarray:
         """uint8 (256,): the class a voxel has after a left/right mirror; identity but for the pairs."""
@@ -153,7 +159,7 @@ def read_dataset_json(path: Path) -> LabelSet:
             pairs=tuple((a, b) for a, b in data.get("pairs", ())),
         )
     except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", where=path) from error
+        raise InputError(f"cannot be read ({error.strerror})", where=path, remedy="Check the path.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"does not describe labels ({error})",

@@ -101,5 +101,6 @@ def test_a_description_that_cannot_be_used_is_named(tmp_path, content):
 
 
 def test_a_missing_description_is_named(tmp_path):
-    with pytest.raises(InputError, match="dataset.json"):
+    with pytest.raises(InputError, match="dataset.json") as caught:
         read_dataset_json(tmp_path / "dataset.json")
+    assert "path" in caught.value.remedy

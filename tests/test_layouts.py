@@ -155,6 +155,36 @@ def test_two_cases_of_one_name_are_refused(tmp_path):
         find_cases([tmp_path / "x", tmp_path / "y"])
 
 
+def test_two_label_maps_for_one_case_are_refused(tmp_path):
+    touch(*(tmp_path / "images" / f"{name}_0000.nii.gz" for name in "ab"))
+    touch(tmp_path / "labels" / "a.nii.gz", tmp_path / "labels" / "b.nii.gz", tmp_path / "labels" / "a.nrrd")
+    with pytest.raises(InputError, match=r"two label maps for the case 'a'") as caught:
+        find_cases(tmp_path)
+    assert "a.nii.gz" in str(caught.value) and "a.nrrd" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["_0000.nii.gz", ".nii.gz", ".hidden.nii.gz"])
+def test_a_case_needs_a_name_that_is_not_hidden(tmp_path, name):
+    touch(tmp_path / name)
+    with pytest.raises(InputError, match="no name, or a hidden one"):
+        find_cases(tmp_path / name)
+
+
+def test_a_name_that_is_too_long_does_not_exist(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        find_cases(tmp_path / ("n" * 300 + ".nii.gz"))
+
+
+@pytest.mark.parametrize("organs", ["", " , "])
+def test_a_list_of_no_organ_is_refused(tmp_path, organs):
+    flare22(tmp_path)
+    with pytest.raises(UsageError, match="names no organ"):
+        find_cases(tmp_path, labelled_organs=organs)
+    describe(tmp_path, labelled_organs=[])
+    with pytest.raises(InputError, match="names no organ"):
+        find_cases(tmp_path)
+
+
 def test_volumes_beside_dicom_are_ambiguous(tmp_path):
     touch(tmp_path / "mask.nrrd")
     (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM")

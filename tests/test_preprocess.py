@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from flarekit.data.layouts import find_cases
+from flarekit.data.layouts import CaseFiles, find_cases
 from flarekit.data.preprocess import SKIPPED, WRITTEN, preprocess
 from flarekit.data.store import SliceStore, StoreConfig
 from flarekit.errors import InputError, OutputError
@@ -115,6 +115,7 @@ def test_a_single_broken_case_ends_with_its_own_code(run_cli, tmp_path):
     outcome = run_cli("preprocess", tmp_path / "broken.nii.gz", "-o", tmp_path / "store")
     assert outcome.code == InputError.exit_code
     assert outcome.stderr.count("\n") == 1 and "broken.nii.gz" in outcome.stderr
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_single_slice_is_stored(run_cli, tmp_path):
@@ -133,7 +134,7 @@ def test_labels_of_another_shape_or_place_are_refused(run_cli, data_set, tmp_pat
     errors = [case["error"] for case in result["cases"]]
     assert code == 7 and "different shapes" in errors[0] and "different grids" in errors[1]
     assert "a_0000.nii.gz" in errors[0] and "labels/a.nii.gz" in errors[0]
-    assert SliceStore.open(tmp_path / "store").cases == []
+    assert not (tmp_path / "store").exists()
 
 
 def test_unknown_label_ids_are_refused(run_cli, data_set, tmp_path):
@@ -159,11 +160,23 @@ def test_windows_can_be_baked(run_cli, data_set, tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--windows", "paper"), ("--bake-windows", "--windows", "nope"), ("--labelled-organs", "spleeen")],
+    [
+        ("--windows", "paper"),
+        ("--bake-windows", "--windows", "nope"),
+        ("--labelled-organs", "spleeen"),
+        ("--labelled-organs", ""),
+    ],
 )
 def test_wrong_options_end_with_code_2(run_cli, data_set, tmp_path, arguments):
     assert run_cli("preprocess", data_set, "-o", tmp_path / "store", *arguments).code == 2
     assert not (tmp_path / "store").exists()
+
+
+def test_a_case_whose_name_no_file_can_take_is_one_error(tmp_path):
+    case = CaseFiles(name="n" * 254, image=save(tmp_path / "ct.nii.gz", hu()))  # as a folder of DICOM may be called
+    store = SliceStore.create(tmp_path / "store", StoreConfig(labels=FLARE22))
+    with pytest.raises(OutputError, match="too long"):
+        preprocess([case], store)
 
 
 def test_missing_input(run_cli, tmp_path):

@@ -192,21 +192,38 @@ def test_cases_are_not_replaced_silently(tmp_path):
 
 def test_a_store_takes_one_kind_of_cases(tmp_path):
     config = StoreConfig(labels=FLARE22)
-    SliceStore.open_or_create(tmp_path, config)
-    assert SliceStore.open_or_create(tmp_path, config).config == config
-    with pytest.raises(OutputError, match="other labels or windows"):
-        SliceStore.open_or_create(tmp_path, StoreConfig(labels=FLARE22, baked=WINDOWS["paper"]))
+    baked = StoreConfig(labels=FLARE22, baked=WINDOWS["paper"])
+    late = SliceStore.open_or_plan(tmp_path / "store", baked)
+    store = SliceStore.open_or_plan(tmp_path / "store", config)
+    assert not (tmp_path / "store").exists(), "a store is made with its first case"
+    store.settle(), store.settle()
+    assert SliceStore.open_or_plan(tmp_path / "store", config).config == config
+    for refused in (late.settle, lambda: SliceStore.open_or_plan(tmp_path / "store", baked)):
+        with pytest.raises(OutputError, match="other labels or windows"):
+            refused()
 
 
 def test_what_is_no_store(tmp_path):
     with pytest.raises(InputError, match="no store.json"):
         SliceStore.open(tmp_path / "none")
     (tmp_path / "store.json").write_text("{}")
-    with pytest.raises(InputError, match="store.json"):
+    with pytest.raises(InputError, match="store.json") as caught:
         SliceStore.open(tmp_path)
+    assert "flarekit preprocess" in caught.value.remedy
     (tmp_path / "store.json").write_text('{"format": "flarekit-slice-store", "version": 99}')
     with pytest.raises(InputError, match="99"):
         SliceStore.open(tmp_path)
+    with pytest.raises(InputError, match="cannot be read") as caught:
+        SliceStore.open(tmp_path / ("n" * 300))
+    assert "path" in caught.value.remedy
+
+
+def test_a_name_that_is_too_long_names_no_case_and_no_store(tmp_path):
+    store = store_with(tmp_path, header(), compression="none")
+    with pytest.raises(InputError, match="has no case"):
+        store.case("n" * 300)
+    with pytest.raises(OutputError, match="too long"):
+        SliceStore.open_or_plan(tmp_path / ("n" * 300), store.config)
 
 
 def test_broken_cases_are_named(tmp_path):
@@ -221,6 +238,34 @@ def test_broken_cases_are_named(tmp_path):
         file["hu"] = np.zeros((1, 2, 3))
     with pytest.raises(InputError, match="other.h5"):
         store.case("other")
+
+
+def test_a_damaged_slice_is_an_error_that_names_its_file(tmp_path):
+    case = store_with(tmp_path, header(labelled=ALL), compression="gzip").case("a")
+    with h5py.File(case.path) as file:
+        damaged = [file[name].id.get_chunk_info(1).byte_offset for name in ("hu", "labels")]
+    content = bytearray(case.path.read_bytes())
+    for start in damaged:
+        content[start : start + 8] = bytes(8)
+    case.path.write_bytes(content)
+    reads = (lambda: case.hu(1), lambda: case.image(1, WINDOWS["paper"]), case.volume)
+    for read in (*reads, lambda: case.labels_at(1), case.label_volume):
+        with pytest.raises(InputError, match=r"a\.h5: is damaged") as caught:
+            read()
+        assert "--overwrite" in caught.value.remedy
+    assert np.array_equal(case.hu(0), CT.array[0])
+
+
+def test_foreign_hdf5_files_are_named(tmp_path, run_cli):
+    store = store_with(tmp_path, header(), compression="none")
+    with h5py.File(store.case_path("foreign"), "w") as file:
+        file.create_group("entry")["data"] = np.zeros(3)
+    outcome = run_cli("store", "info", tmp_path)
+    assert outcome.code == 3 and "foreign.h5: is not a case of a slice store" in outcome.stderr
+    with h5py.File(store.case_path("foreign"), "a") as file:
+        file.attrs.update({"format": "flarekit-case", "version": [1, 2]})
+    with pytest.raises(InputError, match=r"foreign\.h5: is not a case"):
+        store.case("foreign")
 
 
 def test_half_written_cases_are_not_listed(tmp_path):

@@ -47,7 +47,7 @@ def preprocess(
 
     baked = _baked(bake_windows, windows)
     found = find_cases(inputs, dataset_json=dataset, labelled_organs=labelled_organs)
-    store = SliceStore.open_or_create(output, StoreConfig(labels=found.labels, baked=baked))
+    store = SliceStore.open_or_plan(output, StoreConfig(labels=found.labels, baked=baked))
     results = store_all(found.cases, store, workers=workers, overwrite=overwrite)
     _report(output, results, as_json=json)
 

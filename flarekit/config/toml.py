@@ -58,9 +58,11 @@ def read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", where=path) from error
+        raise InputError(f"cannot be read ({error.strerror})", where=path, remedy="Check the path.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"is not valid TOML ({error})", where=path) from error
+        raise InputError(
+            f"is not valid TOML ({error})", where=path, remedy="Mend that line, or put the original file back."
+        ) from error
 
 
 def _is_required(field: dataclasses.Field) -> bool:

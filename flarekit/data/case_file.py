@@ -32,6 +32,8 @@ from flarekit.files import atomic_path, refuse_existing
 from flarekit.labels import IGNORE
 from flarekit.volumes import Volume
 
+_AGAIN = "Preprocess the case again with --overwrite."
+
 
 def write_case(
     path: Path,
@@ -56,7 +58,10 @@ def write_case(
 
 
 class StoredCase:
-    """A case read slice by slice. The file is opened on first use, again in every process, and pickles closed."""
+    """A case read slice by slice. The file is opened on first use, again in every process, and pickles closed.
+
+    Whatever reads voxels raises InputError where the file is damaged.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -98,12 +103,12 @@ class StoredCase:
     @property
     def label_voxels(self) -> np.ndarray | None:
         """int32 (Z, classes): voxels of each class in each slice; None for a case without labels."""
-        return self._data("label_voxels")[:] if self.labelled else None
+        return self._read("label_voxels") if self.labelled else None
 
     def hu(self, z: int) -> np.ndarray:
         """int16 (H, W) HU of slice z. Raises InputError when the store holds baked windows."""
         self._require_hu()
-        return self._data("hu")[z]
+        return self._read("hu", z)
 
     def image(self, z: int, preset: WindowPreset) -> Tensor:
         """uint8 (C, H, W): slice z through the preset's windows. Raises InputError when others were baked."""
@@ -116,24 +121,24 @@ class StoredCase:
                 where=self.path,
                 remedy="Preprocess the cases again without --bake-windows.",
             )
-        return torch.from_numpy(self._data("image")[z])
+        return torch.from_numpy(self._read("image", z))
 
     def labels_at(self, z: int) -> np.ndarray:
         """uint8 (H, W): classes of slice z, 255 where not known. Raises ValueError for a case without labels."""
         if not self.labelled:
             raise ValueError(f"{self.path.name} holds no labels")
-        return self._data("labels")[z]
+        return self._read("labels", z)
 
     def volume(self) -> Volume:
         """The CT as int16 HU. Raises InputError when the store holds baked windows."""
         self._require_hu()
-        return Volume(array=self._data("hu")[:], source=self.header.source, path=self.path)
+        return Volume(array=self._read("hu"), source=self.header.source, path=self.path)
 
     def label_volume(self) -> Volume | None:
         """The classes as uint8, 255 where not known; None for a case without labels."""
         if not self.labelled:
             return None
-        return Volume(array=self._data("labels")[:], source=self.header.source, path=self.path)
+        return Volume(array=self._read("labels"), source=self.header.source, path=self.path)
 
     def close(self) -> None:
         """Close the file; the next access opens it again."""
@@ -144,18 +149,26 @@ class StoredCase:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None}
 
-    def _data(self, name: str) -> h5py.Dataset:
+    def _read(self, name: str, index: int | slice = slice(None)) -> np.ndarray:
         if self._file is None or self._process != os.getpid():
             self._file, self._process = _open(self.path), os.getpid()
-        return self._file[name]
+        try:
+            return self._file[name][index]
+        except (OSError, KeyError) as error:
+            raise InputError(f"is damaged: {name!r} cannot be read", where=self.path, remedy=_AGAIN) from error
 
     def _read_header(self) -> CaseHeader:
         with _open(self.path) as file:
             try:
-                load_filter(file)
-                return CaseHeader.from_attributes(file.attrs)
-            except (KeyError, ValueError) as error:
-                raise InputError(f"is not a case of a slice store ({error})", where=self.path) from error
+                header = CaseHeader.from_attributes(file.attrs)
+            except (OSError, KeyError, ValueError, TypeError) as error:
+                raise InputError(
+                    f"is not a case of a slice store ({error})",
+                    where=self.path,
+                    remedy="Move it out of the store's folder, or preprocess the case again with --overwrite.",
+                ) from error
+            load_filter(file)
+            return header
 
     def _grid(self) -> Volume:
         return Volume(array=np.broadcast_to(np.int16(0), self.shape), source=self.header.source)
@@ -212,5 +225,5 @@ def _open(path: Path) -> h5py.File:
         raise InputError(
             "cannot be opened as HDF5: it is missing, damaged, or cut short",
             where=path,
-            remedy="Preprocess the case again with --overwrite.",
+            remedy=_AGAIN,
         ) from error

@@ -14,6 +14,7 @@ A `dataset.json` in the folder names the organs (see `flarekit.labels.read_datas
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
@@ -54,8 +55,8 @@ def find_cases(
 
     A folder of data sets stands for all of them. `dataset_json` names the organs in place of the data sets' own
     files; `labelled_organs`, names with commas between, says which are labelled in every case, in place of what
-    those files say. Raises InputError when an input is missing or holds no case, labels have no image, or two
-    cases share a name; UsageError for an unknown organ.
+    those files say. Raises InputError when an input is missing or holds no case, labels have no image, a case
+    has two label maps or no name, or two cases share a name; UsageError for an unknown organ, or a list of none.
     """
     paths = [inputs] if isinstance(inputs, Path) else list(inputs)
     parts = list(chain.from_iterable(_parts(path) for path in paths))
@@ -66,6 +67,7 @@ def find_cases(
         labelled = LabelledOrgans.read(description, labels, override=labelled_organs)
         found += _cases_of(part, labelled)
     cases = tuple(sorted(found, key=lambda case: case.name))
+    _refuse_nameless(cases)
     _refuse_duplicates(cases)
     return CaseList(cases=cases, labels=labels)
 
@@ -106,7 +108,7 @@ class LabelledOrgans:
 
 def _parts(path: Path) -> list[Path]:
     """The data sets in an input: itself, or the folders in it that are laid out as data sets."""
-    if not path.exists():
+    if not os.path.exists(path):  # unlike Path.exists, False for a name that is too long
         raise InputError("does not exist", where=path, remedy="Check the path.")
     if not path.is_dir() or _layout(path) or _volumes(path):
         return [path]
@@ -157,7 +159,7 @@ def _cases_of(path: Path, labelled: LabelledOrgans) -> list[CaseFiles]:
 
 
 def _paired(images: Path, labels: Path, labelled: LabelledOrgans) -> list[CaseFiles]:
-    label_of = {stem(file): file for file in _volumes(labels)} if labels.is_dir() else {}
+    label_of = _label_maps(labels) if labels.is_dir() else {}
     cases = []
     for image in _volumes(images):
         name = _case_name(image)
@@ -174,6 +176,16 @@ def _paired(images: Path, labels: Path, labelled: LabelledOrgans) -> list[CaseFi
     return cases
 
 
+def _label_maps(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for file in _volumes(folder):
+        if (other := found.setdefault(stem(file), file)) != file:
+            raise InputError(
+                f"two label maps for the case {stem(file)!r}", where=f"{other} and {file}", remedy="Keep one of them."
+            )
+    return found
+
+
 def _volumes(folder: Path) -> list[Path]:
     files = sorted(folder.iterdir())
     return [f for f in files if f.name.lower().endswith(SUFFIXES) and not f.name.startswith(".")]
@@ -181,6 +193,14 @@ def _volumes(folder: Path) -> list[Path]:
 
 def _case_name(image: Path) -> str:
     return stem(image).removesuffix(_CHANNEL)
+
+
+def _refuse_nameless(cases: Sequence[CaseFiles]) -> None:
+    for case in cases:
+        if not case.name or case.name.startswith("."):
+            raise InputError(
+                "leaves its case no name, or a hidden one", where=case.image, remedy="Rename it, to NAME.nii.gz say."
+            )
 
 
 def _refuse_duplicates(cases: Sequence[CaseFiles]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -50,10 +51,10 @@ def preprocess(
 
 
 def store_case(case: CaseFiles, store: SliceStore, *, overwrite: bool = False) -> CaseResult:
-    """Store one case, unless it is there already. Raises InputError or OutputError."""
+    """Store one case, unless it is there already; the first makes the store. Raises InputError or OutputError."""
     source, labels = _digest(case.image), _digest(case.label) if case.label else ""
     target = store.case_path(case.name)
-    if target.exists() and not overwrite:
+    if os.path.exists(target) and not overwrite:  # unlike Path.exists, False for a name that is too long
         return _already_there(StoredCase(target), case, source, labels)
     volume = read_volume(case.image)
     classes = None if case.label is None else _read_classes(case, volume, store)
@@ -68,6 +69,7 @@ def store_case(case: CaseFiles, store: SliceStore, *, overwrite: bool = False) -
         baked=store.config.baked,
     )
     compression = store.config.compression
+    store.settle()
     write_case(target, header, volume.array, classes, compression=compression, overwrite=overwrite)
     return CaseResult(name=case.name, status=WRITTEN, slices=volume.array.shape[0])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from flarekit.config.preprocessing import WindowPreset
 from flarekit.data.case_file import StoredCase
 from flarekit.data.case_header import windows_from_json, windows_to_json
 from flarekit.errors import InputError, OutputError
-from flarekit.files import write_text
+from flarekit.files import require_writable, write_json
 from flarekit.labels import LabelSet
 
 FORMAT, VERSION = "flarekit-slice-store", 1
@@ -70,25 +71,45 @@ class SliceStore:
                 remedy="Make one with flarekit preprocess.",
             ) from error
         except OSError as error:
-            raise InputError(f"cannot be read ({error.strerror})", where=description) from error
+            raise InputError(
+                f"cannot be read ({error.strerror})", where=description, remedy="Check the path."
+            ) from error
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"does not describe a slice store ({error})", where=description) from error
+            raise InputError(
+                f"does not describe a slice store ({error})",
+                where=description,
+                remedy="Make the store again with flarekit preprocess, or update flarekit if a newer one made it.",
+            ) from error
 
     @classmethod
     def create(cls, path: Path, config: StoreConfig) -> SliceStore:
         """A new, empty store. Raises OutputError when the folder has a store or cannot be written."""
-        write_text(path / "store.json", json.dumps(config.to_json(), indent=2) + "\n")
+        write_json(path / "store.json", config.to_json())
         return cls(path, config)
 
     @classmethod
-    def open_or_create(cls, path: Path, config: StoreConfig) -> SliceStore:
-        """The store in a folder, made when there is none. Raises OutputError when it has other labels or windows."""
-        if not (path / "store.json").is_file():
-            return cls.create(path, config)
+    def open_or_plan(cls, path: Path, config: StoreConfig) -> SliceStore:
+        """The store in a folder; when there is none a new one, of which nothing is written before `settle`.
+
+        Raises OutputError when the store has other labels or windows, or none could be made.
+        """
+        description = path / "store.json"
+        if not os.path.isfile(description):  # unlike Path.is_file, False for a name that is too long
+            require_writable(description)
+            return cls(path, config)
         store = cls.open(path)
         if not store.labels.same_organs(config.labels) or store.config.baked != config.baked:
             raise OutputError("is a store with other labels or windows", where=path, remedy="Choose another folder.")
         return store
+
+    def settle(self) -> None:
+        """Write `store.json` unless it is there; processes that store cases at once may all call this.
+
+        Raises OutputError when the one there has other labels or windows, or none can be written.
+        """
+        self.open_or_plan(self.path, self.config)
+        if not (description := self.path / "store.json").is_file():
+            write_json(description, self.config.to_json(), overwrite=True)
 
     @property
     def labels(self) -> LabelSet:
@@ -107,7 +128,7 @@ class SliceStore:
     def case(self, name: str) -> StoredCase:
         """The case of this name; at most some dozens of files stay open. Raises InputError."""
         if name not in self._open:
-            if not self.case_path(name).is_file():
+            if not os.path.isfile(self.case_path(name)):  # False for a name that is too long
                 raise InputError(
                     f"has no case {name!r}", where=self.path, remedy="`flarekit store info` lists the cases."
                 )
