@@ -41,6 +41,12 @@ def test_the_softmaxes_of_the_pair_are_averaged_not_their_logits(slices):
     torch.testing.assert_close(probabilities[:, 5, 7], expected)
 
 
+def test_networks_that_answer_nan_make_no_mask(slices):
+    broken = ReferenceModule(loaded(Constant(0.0, 0.0, 0.0), Constant(float("nan"), 0.0, 0.0)))
+    with pytest.raises(CheckpointError, match="not finite"):
+        list(broken.probabilities(slices, [3]))
+
+
 def test_batches_do_not_change_the_answer_nor_the_order(slices):
     answers = [
         list(ReferenceModule(loaded(Reader()), batch_slices=size).probabilities(slices, [9, 0, 7, 2, 4]))

@@ -45,9 +45,14 @@ class ReferenceModule:
     def predict(self, images: Tensor, positions: Tensor) -> Tensor:
         """Probabilities (B, C, h, w) of images (B, 3, h, w) in 0..1 at positions (B,) in 0..1.
 
-        The softmaxes of all networks are summed and divided by their number.
+        The softmaxes of all networks are summed and divided by their number. Raises CheckpointError when the
+        networks give values that are not finite: no mask is made of those.
         """
         total = self.networks[0](images, positions).float().softmax(dim=1)
         for network in self.networks[1:]:
             total += network(images, positions).float().softmax(dim=1)
+        if not total.isfinite().all():
+            raise CheckpointError(
+                f"{self.card.reference} gives values that are not finite", remedy="Train it again, or use another."
+            )
         return total / len(self.networks)
