@@ -16,7 +16,6 @@ import torch
 from flarekit import __version__
 from flarekit.checkpoints import Registry
 from flarekit.checkpoints.registry import home
-from flarekit.errors import CheckpointError
 
 REQUIRED = ("torch", "timm", "numpy", "SimpleITK", "nibabel", "h5py", "hdf5plugin", "accelerate", "safetensors")
 OPTIONAL = ("triton", "onnxruntime", "distributed", "highdicom")
@@ -73,10 +72,8 @@ def _memory() -> dict[str, str]:
 
 def _registry() -> dict[str, str]:
     root = Registry.default().root
-    try:
-        names = [card.reference for card in Registry.default().cards()]
-    except CheckpointError as error:
-        names = [f"damaged: {error}"]
+    found = Registry.default().listing()
+    names = [*(card.reference for card in found.cards), *(f"{name} (damaged)" for name in found.damaged)]
     return {"folder": str(root), "writable": _writable(root), "checkpoints": ", ".join(names) or "none"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from flarekit.checkpoints import Card, Provenance, Registry, load_state, save_state
 from flarekit.checkpoints import registry as registry_module
-from flarekit.checkpoints.registry import CARD, WEIGHTS
+from flarekit.checkpoints.registry import CARD, WEIGHTS, Listing
 from flarekit.checkpoints.transfer import export_checkpoint, import_checkpoint
 from flarekit.checkpoints.weights import read_weights, write_weights
 from flarekit.config.architecture import STCNConfig
@@ -95,7 +96,28 @@ def test_removing_takes_one_version_and_wants_it_named(registry):
     with pytest.raises(UsageError, match="names no version"):
         registry.remove("mine")
     registry.remove("mine@2")
-    assert [c.reference for c in registry.cards()] == ["mine@1"]
+    assert [c.reference for c in registry.listing().cards] == ["mine@1"]
+
+
+def test_a_removed_version_is_never_given_out_again_but_may_be_imported(registry, tmp_path):
+    publish(registry)
+    export_checkpoint(registry, "mine", tmp_path / "mine.zip")
+    for _ in range(2):
+        registry.remove("mine@1")
+        assert import_checkpoint(registry, tmp_path / "mine.zip").version == 1
+    registry.remove("mine@1")
+    assert publish(registry)[0].version == 2
+
+
+@pytest.mark.parametrize("place", ["copy/1", "mine/7"])
+def test_a_checkpoint_copied_to_another_name_or_version_is_noticed(registry, tmp_path, place):
+    publish(registry)
+    shutil.copytree(registry.root / "mine" / "1", registry.root / place)
+    copied = place.replace("/", "@")
+    for use in (registry.card, registry.load, lambda name: export_checkpoint(registry, name, tmp_path / "a.zip")):
+        with pytest.raises(CheckpointError, match=r"card\.json: is the card of mine@1"):
+            use(copied)
+    assert list(registry.listing().damaged) == [copied]
 
 
 @pytest.mark.parametrize("reference", ["../mine", "mine/1", "", ".hidden", "mine@x"])
@@ -174,7 +196,7 @@ def test_what_is_no_exported_checkpoint_is_refused_and_leaves_nothing(registry, 
     for name in ("text.zip", "other.zip", "missing.zip"):
         with pytest.raises(InputError, match=name):
             import_checkpoint(registry, tmp_path / name)
-    assert registry.cards() == [] and list(registry.root.iterdir()) == []
+    assert registry.listing() == Listing() and list(registry.root.iterdir()) == []
 
 
 def test_a_training_state_survives_and_damage_is_one_error(tmp_path):
@@ -199,6 +221,19 @@ def test_models_commands_list_show_and_remove(run_cli):
     assert run_cli("models", "show", "mine").code == CheckpointError.exit_code
 
 
+def test_a_damaged_card_does_not_hide_the_others(run_cli):
+    registry = Registry.default()
+    publish(registry), publish(registry, "broken")
+    (registry.root / "broken" / "1" / CARD).write_text("{")
+    listed = json.loads(run_cli("models", "list", "--json").stdout)
+    assert "mine" in [c["name"] for c in listed["checkpoints"]]
+    assert [d["name"] for d in listed["damaged"]] == ["broken@1"] and "card.json" in listed["damaged"][0]["error"]
+    shown = run_cli("models", "list")
+    assert shown.code == 0 and "mine@1" in shown.stdout and "broken@1" in shown.stdout and "damaged" in shown.stdout
+    checkpoints = json.loads(run_cli("doctor", "--json").stdout)["registry"]["checkpoints"]
+    assert "mine@1" in checkpoints and "broken@1 (damaged)" in checkpoints
+
+
 def test_models_show_counts_the_paper_s_networks(run_cli):
     costs = json.loads(run_cli("models", "show", "--arch", "paper", "--json").stdout)["costs"]
     assert costs["transunet"]["parameters"] + costs["deeplabv3plus"]["parameters"] == 117_597_362
@@ -211,7 +246,7 @@ def test_a_full_disk_ends_publishing_and_saving_with_one_error(registry, tmp_pat
         publish(registry)
     with full_disk(3000), pytest.raises(OutputError, match="no space left"):
         save_state(tmp_path / "state.pt", {"a": torch.zeros(10_000)})
-    assert registry.cards() == [] and not list(registry.root.glob("*/*")) and not list(tmp_path.glob("*.pt"))
+    assert registry.listing() == Listing() and not list(registry.root.glob("*/*")) and not list(tmp_path.glob("*.pt"))
 
 
 def test_processes_that_publish_at_once_get_a_version_each(registry, monkeypatch):
@@ -224,14 +259,14 @@ def test_processes_that_publish_at_once_get_a_version_each(registry, monkeypatch
 
     monkeypatch.setattr(registry_module, "_write", overtaken)
     assert publish(registry)[0].version == 2
-    assert [c.version for c in registry.cards()] == [1, 2]
+    assert [c.version for c in registry.listing().cards] == [1, 2]
 
 
 def test_a_damaged_checkpoint_can_be_removed(registry):
     publish(registry)
     (registry.folder("mine") / CARD).write_text("{")
     assert registry.remove("mine@1") == "mine@1"
-    assert list((registry.root / "mine").iterdir()) == []
+    assert [file.name for file in (registry.root / "mine").iterdir()] == ["1.removed"]
 
 
 @pytest.mark.parametrize("version", ["²", "", "1" * 5000])

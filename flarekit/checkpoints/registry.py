@@ -1,8 +1,9 @@
 """Checkpoints by name and version, in the user's data folder and in the package itself.
 
 A checkpoint is a folder ROOT/NAME/VERSION with `weights.safetensors` and `card.json`. Versions are
-immutable; a name without a version means the highest one. Packaged checkpoints (the starter weights)
-are read in place.
+immutable; a name without a version means the highest one. An empty file ROOT/NAME/VERSION.removed stays
+behind a removed one, so that publishing never gives its number to other weights. Packaged checkpoints (the
+starter weights) are read in place.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from flarekit.models import build
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 PACKAGED = Path(__file__).parent.parent / "starter"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_REMOVED = ".removed"
 _VERSION = re.compile(r"[0-9]{1,9}")
 
 
@@ -36,6 +38,14 @@ class Loaded:
 
     card: Card
     networks: dict[str, nn.Module]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What a registry holds."""
+
+    cards: tuple[Card, ...] = ()  # by name and version
+    damaged: Mapping[str, CheckpointError] = field(default_factory=dict)  # NAME@VERSION, and why it has no card
 
 
 def home() -> Path:
@@ -58,11 +68,16 @@ class Registry:
         """The user's registry and the packaged starter weights."""
         return cls(home() / "checkpoints")
 
-    def cards(self) -> list[Card]:
-        """Every checkpoint's card, by name and version. Raises CheckpointError on a damaged one."""
+    def listing(self) -> Listing:
+        """Every checkpoint's card, and the checkpoints whose cards are damaged."""
         folders = {folder for root in (self.root, self.packaged) for folder in _versions(root, "*")}
-        cards = [read_card(folder / CARD) for folder in folders]
-        return sorted(cards, key=lambda card: (card.name, card.version))
+        cards, damaged = [], {}
+        for folder in sorted(folders, key=lambda folder: (folder.parent.name, int(folder.name))):
+            try:
+                cards.append(card_of(folder))
+            except CheckpointError as error:
+                damaged[_reference(folder)] = error
+        return Listing(cards=tuple(cards), damaged=damaged)
 
     def folder(self, reference: str) -> Path:
         """The folder of NAME or NAME@VERSION. Raises CheckpointError when there is none."""
@@ -76,12 +91,12 @@ class Registry:
 
     def card(self, reference: str) -> Card:
         """The card of NAME or NAME@VERSION. Raises CheckpointError."""
-        return read_card(self.folder(reference) / CARD)
+        return card_of(self.folder(reference))
 
     def load(self, reference: str, *, kind: str | None = None) -> Loaded:
         """A checkpoint with its networks. Raises CheckpointError: unknown, of another kind, or damaged."""
         folder = self.folder(reference)
-        card = read_card(folder / CARD)
+        card = card_of(folder)
         if kind not in (None, card.kind):
             raise CheckpointError(
                 f"{card.reference} is a {card.kind} checkpoint, a {kind} one is needed",
@@ -99,7 +114,7 @@ class Registry:
         """
         check_name(card.name)
         while True:
-            version = 1 + max((int(f.name) for f in self._all_versions(card.name)), default=0)
+            version = 1 + max(self._given_out(card.name), default=0)
             folder = self.root / card.name / str(version)
             try:
                 return _write(folder, replace(card, version=version), networks, half)
@@ -109,7 +124,7 @@ class Registry:
                 # another process took that version meanwhile: take the next
 
     def remove(self, reference: str) -> str:
-        """Delete one version, named in full, damaged or not; NAME@VERSION comes back.
+        """Delete one version, named in full, damaged or not; NAME@VERSION comes back. Its number stays taken.
 
         Raises UsageError, CheckpointError when there is none, or OutputError.
         """
@@ -122,13 +137,16 @@ class Registry:
                 f"{reference} comes with flarekit and cannot be removed", remedy="Remove others, as in NAME@1."
             )
         with files.output_errors(folder):
+            folder.with_name(folder.name + _REMOVED).touch()
             grave = Path(tempfile.mkdtemp(prefix=".tmp-removed-", dir=folder.parent))
             os.replace(folder, grave)
             shutil.rmtree(grave)
         return f"{name}@{version}"
 
-    def _all_versions(self, name: str) -> list[Path]:
-        return [*_versions(self.root, name), *_versions(self.packaged, name)]
+    def _given_out(self, name: str) -> set[int]:
+        there = {int(f.name) for root in (self.root, self.packaged) for f in _versions(root, name)}
+        removed = (file.stem for file in self.root.glob(f"{name}/*{_REMOVED}"))
+        return there | {int(version) for version in removed if _VERSION.fullmatch(version)}
 
 
 def _write(folder: Path, card: Card, networks: Mapping[str, nn.Module], half: bool) -> Card:
@@ -141,6 +159,18 @@ def _write(folder: Path, card: Card, networks: Mapping[str, nn.Module], half: bo
             weights_sha256=files.sha256(temporary / WEIGHTS),
         )
         files.write_json(temporary / CARD, card.to_json())
+    return card
+
+
+def card_of(folder: Path) -> Card:
+    """The card of a registry's folder NAME/VERSION. Raises CheckpointError when it is damaged, or of another."""
+    card = read_card(folder / CARD)
+    if card.reference != _reference(folder):
+        raise CheckpointError(
+            f"is the card of {card.reference}",
+            where=folder / CARD,
+            remedy="Give the folder that name, or copy with `flarekit models export` and `import`.",
+        )
     return card
 
 
@@ -166,6 +196,10 @@ def check_name(name: str) -> None:
 def _versions(root: Path, name: str) -> list[Path]:
     folders = root.glob(f"{name}/*")
     return [f for f in folders if _VERSION.fullmatch(f.name) and f.is_dir() and not f.parent.name.startswith(".")]
+
+
+def _reference(folder: Path) -> str:
+    return f"{folder.parent.name}@{int(folder.name)}"
 
 
 def _split(reference: str) -> tuple[str, int | None]:

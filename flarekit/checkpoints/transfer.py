@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flarekit import files
 from flarekit.checkpoints.card import Card, read_card
-from flarekit.checkpoints.registry import CARD, WEIGHTS, Registry, check_name, verify
+from flarekit.checkpoints.registry import CARD, WEIGHTS, Registry, card_of, check_name, verify
 from flarekit.errors import CheckpointError, InputError, OutputError, UsageError
 
 # what zipfile raises for other files, and for zips that are encrypted, damaged or packed in another way
@@ -20,7 +20,7 @@ _REFUSALS = (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedE
 def export_checkpoint(registry: Registry, reference: str, target: Path, *, overwrite: bool = False) -> Card:
     """Write NAME[@VERSION] to a zip; its card comes back. Raises CheckpointError or OutputError."""
     folder = registry.folder(reference)
-    card = read_card(folder / CARD)
+    card = card_of(folder)
     verify(folder, card)
     with (
         files.atomic_path(target, overwrite=overwrite) as temporary,

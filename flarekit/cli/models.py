@@ -17,13 +17,18 @@ Reference = Annotated[str, typer.Argument(help="NAME or NAME@VERSION.")]
 
 @app.command("list", epilog="Example: `flarekit models list --json`")
 def list_models(json: Json = False) -> None:
-    """List the checkpoints of the registry and the packaged ones."""
+    """List the checkpoints of the registry and the packaged ones, damaged ones with what is wrong."""
     from flarekit.checkpoints import Registry
 
-    cards = Registry.default().cards()
-    rows = [(c.reference, c.kind, len(c.labels.names), _dice(c.metrics), c.created[:10]) for c in cards]
+    found = Registry.default().listing()
+    rows: list[tuple[object, ...]] = [
+        (c.reference, c.kind, len(c.labels.names), _dice(c.metrics), c.created[:10]) for c in found.cards
+    ]
+    rows += [(name, f"damaged: {error}", None, None, "") for name, error in found.damaged.items()]
     table = console.table("Checkpoints", ("name", "kind", "organs", "validation Dice", "created"), rows)
-    console.emit({"checkpoints": [card.to_json() for card in cards]}, table, as_json=json)
+    damaged = [{"name": name, "error": str(error)} for name, error in found.damaged.items()]
+    checkpoints = [card.to_json() for card in found.cards]
+    console.emit({"checkpoints": checkpoints, "damaged": damaged}, table, as_json=json)
 
 
 @app.command(epilog="Examples: `flarekit models show starter-reference`, `flarekit models show --arch paper`")
