@@ -7,19 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from flarekit.config.architecture import STCNConfig
 from flarekit.models import KeyFeatures
-
-TINY = STCNConfig(
-    key_block="basic",
-    key_units=(1, 1, 1),
-    key_width=8,
-    value_units=(1, 1, 1),
-    value_width=8,
-    key_channels=8,
-    value_channels=16,
-    decoder=(16, 8, 8),
-)
 
 
 class Stack:

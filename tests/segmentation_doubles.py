@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import tiny_networks
 import torch
 from torch import Tensor, nn
 
 from flarekit.checkpoints import Card, Loaded, Registry
-from flarekit.config.architecture import DeepLabConfig, STCNConfig
 from flarekit.config.preprocessing import PreprocessingConfig
 from flarekit.labels import LabelSet
 from flarekit.models import build
@@ -20,19 +20,6 @@ PREPROCESSING = PreprocessingConfig(spacing_mm=2.0, canvas=64)
 SPACING_MM = (4.0, 2.0, 2.0)  # z, h, w: the network's own in plane, so that nothing is resampled
 SHAPE = (12, 40, 52)  # z, h, w
 HU = (0, 100, 200)  # of background, block and pea
-DEEPLAB = DeepLabConfig(
-    classes=3, encoder="mobilenetv3_small_050", encoder_head=False, channels=8, skip_channels=4, rates=(1, 2, 3)
-)
-STCN = STCNConfig(
-    key_block="basic",
-    key_units=(1, 1, 1),
-    key_width=8,
-    value_units=(1, 1, 1),
-    value_width=8,
-    key_channels=8,
-    value_channels=16,
-    decoder=(16, 8, 8),
-)
 
 
 class Reader(nn.Module):
@@ -86,7 +73,7 @@ def loaded(*networks: nn.Module, kind: str = "reference", name: str = "double") 
 def publish_tiny(name: str, *, seed: int = 0, kind: str = "reference", labels: LabelSet = ORGANS) -> Card:
     """A tiny checkpoint with random weights in the default registry."""
     torch.manual_seed(seed)
-    deeplab = replace(DEEPLAB, classes=labels.classes)
-    configs = {"deeplabv3plus": deeplab} if kind == "reference" else {"stcn": STCN}
+    deeplab = replace(tiny_networks.DEEPLAB, classes=labels.classes)
+    configs = {"deeplabv3plus": deeplab} if kind == "reference" else {"stcn": tiny_networks.STCN}
     card = Card(kind=kind, name=name, networks=configs, preprocessing=PREPROCESSING, labels=labels)
     return Registry.default().publish(card, {key: build(config) for key, config in configs.items()})

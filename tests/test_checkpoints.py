@@ -7,6 +7,7 @@ import shutil
 import zipfile
 
 import pytest
+import tiny_networks
 import torch
 
 from flarekit.checkpoints import Card, Provenance, Registry, load_state, save_state
@@ -14,22 +15,10 @@ from flarekit.checkpoints import registry as registry_module
 from flarekit.checkpoints.registry import CARD, WEIGHTS, Listing
 from flarekit.checkpoints.transfer import export_checkpoint, import_checkpoint
 from flarekit.checkpoints.weights import read_weights, write_weights
-from flarekit.config.architecture import STCNConfig
 from flarekit.config.preprocessing import PREPROCESSING
 from flarekit.errors import CheckpointError, InputError, OutputError, UsageError
 from flarekit.labels import FLARE22
 from flarekit.models import build
-
-TINY = STCNConfig(
-    key_block="basic",
-    key_units=(1, 1, 1),
-    key_width=4,
-    value_units=(1, 1, 1),
-    value_width=4,
-    key_channels=4,
-    value_channels=8,
-    decoder=(8, 8, 8),
-)
 
 
 @pytest.fixture
@@ -41,7 +30,7 @@ def card(name="mine"):
     return Card(
         kind="propagation",
         name=name,
-        networks={"stcn": TINY},
+        networks={"stcn": tiny_networks.STCN},
         preprocessing=PREPROCESSING["lite"],
         labels=FLARE22,
         training={"lr": 1e-4},
@@ -52,7 +41,7 @@ def card(name="mine"):
 
 
 def publish(registry, name="mine", **options):
-    network = build(TINY)
+    network = build(tiny_networks.STCN)
     return registry.publish(card(name), {"stcn": network}, **options), network
 
 
@@ -276,7 +265,7 @@ def test_versions_are_plain_numbers(registry, version):
 
 
 def test_weights_that_no_network_takes_are_refused(registry, tmp_path):
-    networks = {"stcn": build(TINY), "other": torch.nn.Linear(1, 1)}
+    networks = {"stcn": build(tiny_networks.STCN), "other": torch.nn.Linear(1, 1)}
     write_weights(tmp_path / WEIGHTS, networks, half=False)
     with pytest.raises(CheckpointError, match=r"it holds other\.bias"):
         read_weights(tmp_path / WEIGHTS, {"stcn": networks["stcn"]})

@@ -9,8 +9,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import tiny_networks
 import torch
-from propagation_doubles import TINY
 
 from flarekit.checkpoints import Card, Registry
 from flarekit.config.preprocessing import PreprocessingConfig
@@ -109,11 +109,11 @@ def labelled_case(tmp_path: Path) -> tuple[Path, Path]:
     card = Card(
         kind="propagation",
         name="tiny",
-        networks={"stcn": TINY},
+        networks={"stcn": tiny_networks.STCN},
         preprocessing=PreprocessingConfig(canvas=32),
         labels=FLARE22,
     )
-    Registry.default().publish(card, {"stcn": STCN(TINY)})
+    Registry.default().publish(card, {"stcn": STCN(tiny_networks.STCN)})
     ids = np.zeros((20, 24, 8), dtype=np.uint8)
     for z in range(8):
         ids[z : z + 10, 4:14, z] = 1

@@ -6,8 +6,9 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+import tiny_networks
 import torch
-from propagation_doubles import TINY, Matcher, Stack
+from propagation_doubles import Matcher, Stack
 from torch import Tensor, nn
 
 from flarekit.config.propagation import PropagationConfig
@@ -141,7 +142,7 @@ def test_slices_outside_the_volume_are_refused(annotated: dict[int, Tensor]) -> 
 @pytest.fixture(scope="module")
 def network() -> STCN:
     torch.manual_seed(0)
-    return STCN(TINY)
+    return STCN(tiny_networks.STCN)
 
 
 def test_the_real_network_answers_the_same_for_objects_in_other_batches(network: STCN) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import tiny_networks
 import torch
-from propagation_doubles import TINY
 
 from flarekit.checkpoints import Card, Registry
 from flarekit.config.preprocessing import PreprocessingConfig
@@ -39,7 +39,7 @@ def case(tmp_path: Path) -> Files:
         Card(
             kind="propagation",
             name="tiny",
-            networks={"stcn": TINY},
+            networks={"stcn": tiny_networks.STCN},
             preprocessing=PreprocessingConfig(spacing_mm=2.0, canvas=64),
             labels=FLARE22,
         ),
@@ -59,7 +59,7 @@ def case(tmp_path: Path) -> Files:
 
 def _network() -> STCN:
     torch.manual_seed(0)
-    return STCN(TINY)
+    return STCN(tiny_networks.STCN)
 
 
 def arguments(case: Files, *more: object) -> tuple[object, ...]:

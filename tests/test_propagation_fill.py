@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tiny_networks
 import torch
-from propagation_doubles import TINY, Matcher
+from propagation_doubles import Matcher
 
 from flarekit.config.preprocessing import PreprocessingConfig
 from flarekit.config.propagation import PropagationConfig
@@ -61,6 +62,6 @@ def test_only_the_pixels_of_annotated_objects_are_fixed(slices: VolumeSlices, dr
 
 def test_an_untrained_network_still_gives_whole_slices(slices: VolumeSlices, drawn: np.ndarray) -> None:
     torch.manual_seed(0)
-    for filled in fill_slices(STCN(TINY), slices, {0: drawn}, 1, PropagationConfig(memory_every=2)):
+    for filled in fill_slices(STCN(tiny_networks.STCN), slices, {0: drawn}, 1, PropagationConfig(memory_every=2)):
         assert filled.classes.shape == (40, 50)
         assert filled.confidence.shape == (1,)

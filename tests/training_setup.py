@@ -7,43 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import tiny_networks
 from training_stores import write_store
 
-from flarekit.config.architecture import ARCHITECTURES, Architecture, DeepLabConfig, STCNConfig, TransUNetConfig
+from flarekit.config.architecture import ARCHITECTURES, Architecture
 from flarekit.config.preprocessing import PREPROCESSING, PreprocessingConfig
 from flarekit.config.training import AUGMENTATIONS, CPSConfig, LoopConfig, OptimiserConfig, STCNTrainingConfig
 from flarekit.training.data import Stores
 from flarekit.training.runs import RunSettings
 
-# Dropout everywhere it can be, so that a resumed run needs the state of its generator.
-TINY = Architecture(
-    transunet=TransUNetConfig(
-        grid=4,
-        resnet_width=8,
-        resnet_units=(1, 1, 1),
-        resnet_groups=4,
-        hidden=32,
-        layers=1,
-        heads=2,
-        mlp=64,
-        dropout=0.1,
-        bridge=16,
-        decoder=(16, 16, 8, 8),
-    ),
-    deeplabv3plus=DeepLabConfig(
-        encoder="mobilenetv3_small_050", encoder_head=False, channels=16, skip_channels=8, rates=(1, 2, 3)
-    ),
-    stcn=STCNConfig(
-        key_block="basic",
-        key_units=(1, 1, 1),
-        key_width=8,
-        value_units=(1, 1, 1),
-        value_width=8,
-        key_channels=8,
-        value_channels=16,
-        decoder=(16, 16, 8),
-    ),
-)
+TINY = Architecture(transunet=tiny_networks.TRANSUNET, deeplabv3plus=tiny_networks.DEEPLAB, stcn=tiny_networks.STCN)
 LOOP = LoopConfig(iterations=6, validate_every=2, validation_stride=2, save_every=3)
 FAST = OptimiserConfig(lr=3e-3, schedule="cosine", warmup=2)
 CPS = CPSConfig(
