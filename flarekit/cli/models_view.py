@@ -38,7 +38,8 @@ def architecture_view(name: str, size: int | None) -> View:
 
 
 def _networks_view(configs: dict[str, NetworkConfig], size: int) -> View:
-    costs, parts, steps = {}, [], []
+    costs, steps = {}, []
+    parts: list[tuple[str | Text, str | Text]] = []
     for name, config in configs.items():
         with torch.device("meta"):
             network = build(config)
