@@ -32,8 +32,8 @@ def demo(
     result = run_demo(output, resolve_device(device), overwrite=overwrite)
     total_s = sum(result.seconds.values())
     report = _report(result)
-    organs = report["organs"]
-    rows = [(name, *values.values()) for name, values in organs.items()] + [("mean", result.scores.mean)]
+    rows = [(n, o["dice"], f"{o['volume_ml']:.1f}", o["confidence"]) for n, o in report["organs"].items()]
+    rows.append(("mean", result.scores.mean, "", ""))
     table = console.table("A painted patient", ("organ", "Dice", "mL", "confidence"), rows)
     done = f"Wrote {', '.join(result.files)} to {output}/ in {total_s:.0f} s. Look at {output / 'overlay.png'}."
     console.emit(report, table, done, as_json=json)
