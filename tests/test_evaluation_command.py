@@ -56,6 +56,14 @@ def test_folders_are_paired_by_case_and_scored(folders: tuple[Path, Path], run_c
     assert [row["liver"] for row in rows] == ["0.6667", "1.0000"]
 
 
+def test_organs_without_labels_can_be_left_out(folders: tuple[Path, Path], run_cli) -> None:
+    result = json.loads(run_cli("evaluate", "masks", *folders, "--organs", "spleen,Liver", "--json").stdout)
+    assert list(result["organs"]) == ["liver", "spleen"]
+    assert result["mean"] == pytest.approx((1 + 5 / 6) / 2, abs=1e-4)
+    assert run_cli("evaluate", "masks", *folders, "--organs", "femur").code == 2
+    assert run_cli("evaluate", "masks", *folders, "--organs", ",").code == 2
+
+
 def test_two_files_are_one_case_in_a_table(folders: tuple[Path, Path], run_cli) -> None:
     predicted, true = folders
     outcome = run_cli("evaluate", "masks", predicted / "b.nii", true / "b.nii.gz")

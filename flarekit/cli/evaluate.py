@@ -21,6 +21,9 @@ def masks(
     predicted: Annotated[Path, typer.Argument(metavar="PRED", help="A predicted label map, or a folder of them.")],
     truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="The true one, or a folder of them.")],
     dataset: LabelsFile = None,
+    organs: Annotated[
+        str | None, typer.Option("--organs", help="Score these alone, as liver,spleen: a truth may lack labels.")
+    ] = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write every case's scores to this file too.")] = None,
     overwrite: Overwrite = False,
     json: Json = False,
@@ -32,15 +35,19 @@ def masks(
     if csv is not None:
         files.refuse_existing(csv, overwrite=overwrite)
         files.require_writable(csv)
-    scores = list(score_pairs(pair_cases(predicted, truth), _labels(dataset)))
+    labels = _labels(dataset)
+    wanted = {labels.names[c - 1] for c in labels.parse(organs)}
+    if not wanted:
+        raise UsageError(f"{organs!r} names no organ", remedy=f"Known: {', '.join(labels.names)}.")
+    scores = [case.only(wanted) for case in score_pairs(pair_cases(predicted, truth), labels)]
     result = scores_to_json(scores)
     if csv is not None:
         files.write_text(csv, scores_to_csv(scores), overwrite=overwrite)
-    organs = console.table(
+    means = console.table(
         f"Dice, {len(scores)} case(s)", ("organ", "Dice"), [*result["organs"].items(), ("mean", result["mean"])]
     )
     cases = console.table("Mean over organs", ("case", "Dice"), [(s.case, s.mean) for s in scores])
-    console.emit(result, organs, cases, as_json=json)
+    console.emit(result, means, cases, as_json=json)
 
 
 @app.command(epilog="Example: `flarekit evaluate propagation ct.nii.gz labels.nii.gz --every 10`")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -58,6 +58,10 @@ class CaseScores:
     def mean(self) -> float:
         """The mean over organs."""
         return fmean(self.dice.values())
+
+    def only(self, organs: Collection[str]) -> CaseScores:
+        """The scores of these organs."""
+        return CaseScores(case=self.case, dice={organ: d for organ, d in self.dice.items() if organ in organs})
 
 
 def dice(predicted: np.ndarray, true: np.ndarray, organs: int) -> np.ndarray:
