@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -147,6 +148,24 @@ def test_a_painting_takes_the_spacing_and_size_that_were_asked_for() -> None:
 def test_a_label_map_without_organs_cannot_be_painted() -> None:
     with pytest.raises(InputError, match="labelled voxels"):
         paint_case(canonical_volume(np.zeros((7, 20, 30), np.uint8), SPACING_MM), PLAIN, 0)
+
+
+def test_a_map_that_loses_its_organs_on_the_way_is_named() -> None:
+    labels = np.zeros((20, 64, 64), dtype=np.uint8)
+    labels[8:12, 20:30, 20:30] = FLARE22.names.index("gallbladder") + 1
+    volume = replace(canonical_volume(labels, SPACING_MM), path=Path("gallbladder.nii.gz"))
+    lost = replace(PLAIN, warp=replace(PLAIN.warp, remove_gallbladder=1.0))
+    with pytest.raises(InputError, match=r"^gallbladder\.nii\.gz: keeps 0 labelled voxels"):
+        paint_case(volume, lost, 0)
+    with pytest.raises(InputError, match=r"^gallbladder\.nii\.gz: keeps \d+ labelled voxels"):
+        paint_case(volume, PLAIN, 0, spacing_mm=(20.0, 10.0, 10.0))
+
+
+def test_organs_finer_than_the_frames_grid_are_refused() -> None:
+    labels = np.zeros((40, 64, 64), dtype=np.uint8)
+    labels[10:15, 20:25, 21:26] = 1
+    with pytest.raises(InputError, match="too small"):
+        paint(labels, (0.5, 0.5, 0.5), PLAIN, 0)
 
 
 def test_organs_of_other_label_sets_are_painted_too() -> None:

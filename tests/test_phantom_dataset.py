@@ -13,7 +13,7 @@ from flarekit.config.phantom import RECIPES
 from flarekit.errors import InputError, OutputError
 from flarekit.files import sha256
 from flarekit.labels import FLARE22, read_dataset_json
-from flarekit.phantom import DatasetPlan, Part, find_maps, write_dataset
+from flarekit.phantom import DatasetPlan, Part, dataset, find_maps, write_dataset
 from flarekit.phantom.manifest import image_sha256
 from flarekit.volumes import read_labels, read_volume
 
@@ -99,6 +99,24 @@ def test_foreign_folders_are_never_touched(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="not of a painted data set"):
         write_dataset(tmp_path, PLAN, overwrite=True)
     assert files_of(tmp_path) == {"thesis.txt"}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_run_killed_before_its_first_painting_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+) -> None:
+    one = replace(PLAN, unlabelled=Part())
+    if overwrite:
+        write_dataset(tmp_path / "set", replace(one, seed=1))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dataset, "paint_one", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_dataset(tmp_path / "set", one, overwrite=overwrite)
+    assert write_dataset(tmp_path / "set", one).keys() == {"labelled_0001"}
 
 
 def test_a_file_in_the_folders_place_is_an_output_error(tmp_path: Path) -> None:

@@ -98,11 +98,12 @@ def write_dataset(
     """
     _refuse_foreign(folder)
     manifest = open_manifest(folder, plan.to_json(), fresh=overwrite)
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    manifest.write()  # before anything else, so that a run killed from here on can go on
     if overwrite:
         _remove_paintings(folder)
     jobs = [job for job in paintings(plan) if not _is_complete(job, folder, manifest)]
-    with output_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     _describe(folder, plan)
     done = _run(jobs, folder, plan, workers)
     for name, record in tqdm(done, total=len(jobs), desc="painting", unit="case", disable=None, leave=False):
@@ -194,10 +195,8 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def _remove_paintings(folder: Path) -> None:
-    with output_errors(folder):
-        (folder / NAME).unlink(missing_ok=True)
-        for part in ("labelled", "unlabelled", "unlabelled-truth"):
-            shutil.rmtree(folder / part, ignore_errors=True)
+    for part in ("labelled", "unlabelled", "unlabelled-truth"):
+        shutil.rmtree(folder / part, ignore_errors=True)
 
 
 def _is_complete(painting: Painting, folder: Path, manifest: Manifest) -> bool:

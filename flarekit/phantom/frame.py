@@ -54,8 +54,13 @@ class Frame:
         return table[:, low] * (1 - part) + table[:, (low + 1) % BINS] * part
 
 
+def shows_organs(labels: np.ndarray, grid: Grid) -> bool:
+    """Whether the coarse grid that a frame is guessed on has a labelled voxel of a map (Z,H,W)."""
+    return bool(grid.subsample(labels, grid.coarse(_STEP_MM)).any())
+
+
 def guess_frame(tissue: np.ndarray, grid: Grid, recipe: BodyRecipe, rng: np.random.Generator) -> Frame:
-    """The frame around organs, given as Tissue ids (Z,H,W) with 0 where there is none."""
+    """The frame around organs, given as Tissue ids (Z,H,W) with 0 where there is none; the grid `shows_organs`."""
     coarse = grid.coarse(_STEP_MM)
     organs = grid.subsample(tissue, coarse)
     positions = np.argwhere(organs > 0) * np.array(coarse.spacing_mm)

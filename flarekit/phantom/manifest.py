@@ -28,6 +28,10 @@ class Manifest:
     def add(self, name: str, entry: dict[str, Any]) -> None:
         """Note a complete painting and write the file. Raises OutputError."""
         self.paintings[name] = entry
+        self.write()
+
+    def write(self) -> None:
+        """Write the file, which marks its folder as a painted data set. Raises OutputError."""
         content = {**_FORMAT, "plan": self.plan, "paintings": dict(sorted(self.paintings.items()))}
         write_text(self.path, json.dumps(content, indent=1) + "\n", overwrite=True)
 

@@ -11,7 +11,7 @@ from flarekit.errors import InputError
 from flarekit.labels import FLARE22, LabelSet
 from flarekit.phantom.bowel import paint_bowel
 from flarekit.phantom.chest import paint_chest
-from flarekit.phantom.frame import Frame, guess_frame
+from flarekit.phantom.frame import Frame, guess_frame, shows_organs
 from flarekit.phantom.grid import Grid
 from flarekit.phantom.lesions import add_lesions
 from flarekit.phantom.noise import smooth_noise
@@ -68,8 +68,10 @@ def paint_case(
     source = Grid(shape=label_volume.array.shape, spacing_mm=label_volume.spacing_mm)
     classes = {name: index for index, name in enumerate(organs.names, start=1)}
     kept = remove_organs(np.ascontiguousarray(label_volume.array), classes, recipe.warp, rng)
+    _check_paintable(kept, label_volume.path, verb="keeps")
     warp = draw_warp(kept, source, spacing_mm or source.spacing_mm, size, recipe.warp, rng)
     labels = warp_labels(kept, warp)
+    _check_visible(labels, warp.target, label_volume.path)
     image = paint(labels, warp.target.spacing_mm, recipe, seed, organs=organs)
     return canonical_volume(image, warp.target.spacing_mm), canonical_volume(labels, warp.target.spacing_mm)
 
@@ -86,10 +88,21 @@ def _key(seed: int | tuple[int, ...]) -> tuple[int, ...]:
     return (seed,) if isinstance(seed, int) else tuple(seed)
 
 
-def _check_paintable(labels: np.ndarray, path: Path | None = None) -> None:
+def _check_paintable(labels: np.ndarray, path: Path | None = None, *, verb: str = "holds") -> None:
     if (labelled := int(np.count_nonzero(labels))) < _FEWEST_VOXELS:
         raise InputError(
-            f"holds {labelled} labelled voxels, too few to place a body around",
+            f"{verb} {labelled} labelled voxels, too few to place a body around",
+            where=path or "label map",
+            remedy="Paint on a map with some abdominal organs in it.",
+        )
+
+
+def _check_visible(labels: np.ndarray, grid: Grid, path: Path | None = None) -> None:
+    """Raise InputError where the organs on a painting's own grid cannot place a body."""
+    _check_paintable(labels, path, verb="keeps")
+    if not shows_organs(labels, grid):
+        raise InputError(
+            "holds organs too small to place a body around",
             where=path or "label map",
             remedy="Paint on a map with some abdominal organs in it.",
         )
@@ -98,7 +111,7 @@ def _check_paintable(labels: np.ndarray, path: Path | None = None) -> None:
 def _paint_tissues(
     labels: np.ndarray, grid: Grid, recipe: PhantomRecipe, key: tuple[int, ...], labelset: LabelSet
 ) -> tuple[np.ndarray, Frame]:
-    _check_paintable(labels)
+    _check_visible(labels, grid)
     rng = np.random.default_rng((*key, 1))
     organs = organ_tissues(labelset)[labels]
     frame = guess_frame(organs, grid, recipe.body, rng)
