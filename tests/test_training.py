@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import pytest
 import torch
 from training_setup import CPS, STCN, Workplace, workplace
@@ -17,6 +20,7 @@ from flarekit.checkpoints import Registry
 from flarekit.config import toml
 from flarekit.config.preprocessing import PREPROCESSING
 from flarekit.config.training import CPSConfig, LoopConfig, OptimiserConfig, STCNTrainingConfig
+from flarekit.data.network_case import NetworkCase
 from flarekit.errors import InputError, OutputError, TrainingError, UsageError
 from flarekit.training import loop as loop_module
 from flarekit.training.cps import CPSObjective
@@ -222,3 +226,47 @@ def test_validation_on_a_case_that_is_trained_on_is_refused(workplace: Workplace
     labelled = workplace.folder / "labelled"
     with pytest.raises(InputError, match="trained on"):
         gather(Stores(labelled=(labelled,), validation=labelled), PREPROCESSING["tiny"], seed=0)
+
+
+def names_of(cases: Iterable[NetworkCase]) -> list[str]:
+    return [case.name for case in cases]
+
+
+def test_no_case_that_is_validated_on_is_learned_from(workplace: Workplace) -> None:
+    labelled, validation = (workplace.folder / name for name in ("labelled", "validation"))
+    tiny = PREPROCESSING["tiny"]
+    chosen = gather(Stores(labelled=(labelled,), unlabelled=(validation,), validation=validation), tiny, seed=0)
+    assert (names_of(chosen.unlabelled), names_of(chosen.validation)) == ([], ["case20"])
+    twice = gather(Stores(labelled=(labelled, labelled), unlabelled=(labelled,)), tiny, seed=0)
+    assert not set(names_of(twice.validation)) & set(names_of((*twice.labelled, *twice.unlabelled)))
+    assert twice.labelled and twice.unlabelled
+
+
+def test_a_validation_store_has_labels(workplace: Workplace) -> None:
+    stores = Stores(labelled=(workplace.folder / "labelled",), validation=workplace.folder / "unlabelled")
+    with pytest.raises(InputError, match="no labelled case"):
+        gather(stores, PREPROCESSING["tiny"], seed=0)
+
+
+def test_cases_made_anew_under_the_same_names_are_other_cases(workplace: Workplace) -> None:
+    stores = Stores(labelled=(workplace.folder / "labelled",))
+    before = gather(stores, PREPROCESSING["tiny"], seed=0).fingerprint()
+    file = workplace.folder / "labelled" / "case00.h5"
+    with h5py.File(file, "r+") as case:
+        case.attrs["labels_sha256"] = "0" * 64
+    assert gather(stores, PREPROCESSING["tiny"], seed=0).fingerprint() != before
+
+
+def test_a_resumed_fine_tuning_starts_from_the_same_version(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(workplace.settings("parent"), CPS)
+    with monkeypatch.context() as patch:
+        stop_after(4, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(workplace.settings("child", init="parent"), CPS)
+    shutil.rmtree(workplace.folder / "runs" / "parent")
+    train(workplace.settings("parent"), CPS)
+    with pytest.raises(UsageError, match="init was 'parent@1' and is 'parent@2'"):
+        train(workplace.settings("child", init="parent", resume=True), CPS)
+    assert train(workplace.settings("child", init="parent@1", resume=True), CPS).parents == ("parent@1",)

@@ -36,9 +36,9 @@ class TrainingData:
     validation: tuple[NetworkCase, ...]
 
     def fingerprint(self) -> str:
-        """SHA-256 of the names of all cases in their roles: another value means other samples."""
+        """SHA-256 of all cases in their roles, by name and source files: another value means other samples."""
         roles = (self.labelled, self.unlabelled, self.validation)
-        text = "\n\n".join("\n".join(case.name for case in cases) for cases in roles)
+        text = "\n\n".join("\n".join(_identity(case) for case in cases) for cases in roles)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -67,14 +67,14 @@ def gather(stores: Stores, preprocessing: PreprocessingConfig, *, seed: int) -> 
     unlabelled = [case for case in given if not case.organs]
     unlabelled += [case for path in stores.unlabelled for case in _cases(path, preprocessing)]
     if stores.validation is not None:
-        validation = [case for case in _cases(stores.validation, preprocessing) if case.organs]
+        validation = _validation_cases(stores.validation, preprocessing)
         _refuse_overlap(labelled, validation, stores.validation)
     else:
         labelled, validation = _hold_back(labelled, stores.held_back, seed)
     return TrainingData(
         labels=labels,
         labelled=tuple(labelled),
-        unlabelled=tuple(unlabelled),
+        unlabelled=tuple(_apart(unlabelled, validation)),
         validation=tuple(validation),
     )
 
@@ -90,14 +90,27 @@ def _cases(path: Path, preprocessing: PreprocessingConfig) -> list[NetworkCase]:
     return [NetworkCase(store, name, preprocessing) for name in store.cases]
 
 
+def _validation_cases(path: Path, preprocessing: PreprocessingConfig) -> list[NetworkCase]:
+    cases = [case for case in _cases(path, preprocessing) if case.organs]
+    if not cases:
+        raise InputError("holds no labelled case", where=path, remedy="Validate on cases with labels.")
+    return cases
+
+
 def _hold_back(cases: Sequence[NetworkCase], share: float, seed: int) -> tuple[list[NetworkCase], list[NetworkCase]]:
-    count = min(max(1, round(share * len(cases))), len(cases) - 1) if share else 0
-    order = np.random.default_rng(seed).permutation(len(cases))
-    back = set(order[:count].tolist())
-    return (
-        [case for index, case in enumerate(cases) if index not in back],
-        [case for index, case in enumerate(cases) if index in back],
-    )
+    """The cases to train on and those to validate on. One CT given twice is on one side alone."""
+    sources = list(dict.fromkeys(_source(case) for case in cases))
+    count = min(max(1, round(share * len(sources))), len(sources) - 1) if share else 0
+    order = np.random.default_rng(seed).permutation(len(sources))
+    back = {sources[index] for index in order[:count]}
+    held = [case for case in cases if _source(case) in back]
+    return _apart(cases, held), held
+
+
+def _apart(cases: Sequence[NetworkCase], validation: Sequence[NetworkCase]) -> list[NetworkCase]:
+    """The cases without those that show a CT which is validated on."""
+    sources = {_source(case) for case in validation}
+    return [case for case in cases if _source(case) not in sources]
 
 
 def _refuse_overlap(labelled: Sequence[NetworkCase], validation: Sequence[NetworkCase], where: Path) -> None:
@@ -113,3 +126,7 @@ def _refuse_overlap(labelled: Sequence[NetworkCase], validation: Sequence[Networ
 
 def _source(case: NetworkCase) -> str:
     return case.store.case(case.name).header.source_sha256
+
+
+def _identity(case: NetworkCase) -> str:
+    return f"{case.name} {_source(case)} {case.store.case(case.name).header.labels_sha256}"

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from flarekit.checkpoints import Card, Registry
 from flarekit.checkpoints.registry import check_name
 from flarekit.config import toml
-from flarekit.config.preprocessing import WINDOWS, PreprocessingConfig
+from flarekit.config.preprocessing import WINDOWS
 from flarekit.config.training import CPSConfig, STCNTrainingConfig
 from flarekit.data.datasets import ClipBatches, CPSBatches
 from flarekit.errors import TrainingError
@@ -108,7 +108,7 @@ def _train(kind: str, settings: RunSettings, config: TrainingConfig, registry: R
     accelerator = make_accelerator(settings.device, config.loop.precision)
     initial = _initial(kind, settings, config, registry)
     data = gather(settings.stores, initial.preprocessing, seed=config.loop.seed)
-    written = _describe(kind, settings, config, initial.preprocessing, data)
+    written = _describe(kind, settings, config, initial, data)
     task = make_task(initial, data, accelerator)
     state = folder.continue_with(written) if settings.resume else None
     if not settings.resume and accelerator.is_main_process:
@@ -163,7 +163,7 @@ def _describe(
     kind: str,
     settings: RunSettings,
     config: TrainingConfig,
-    preprocessing: PreprocessingConfig,
+    initial: Initial,
     data: TrainingData,
 ) -> dict[str, Any]:
     """What `config.toml` and the checkpoint's card say: names, no paths."""
@@ -171,13 +171,13 @@ def _describe(
         "format": FORMAT,
         "kind": kind,
         "arch": settings.arch if settings.init is None else "",
-        "init": settings.init or "",
+        "init": ", ".join(initial.parents),  # with the version: a newer one may be there when the run is resumed
         "stores": _names(settings.stores),
         "labelled_cases": len(data.labelled),
         "unlabelled_cases": len(data.unlabelled),
         "validation_cases": len(data.validation),
         "cases_sha256": data.fingerprint(),
-        "preprocessing": toml.to_dict(preprocessing),
+        "preprocessing": toml.to_dict(initial.preprocessing),
         "training": toml.to_dict(config),
     }
 
