@@ -60,9 +60,9 @@ def test_the_patient_has_every_organ(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_demo_with_the_starter_weights_takes_less_than_three_minutes(tmp_path, run_cli):
+def test_the_starter_weights_find_the_demo_patients_large_organs(tmp_path, run_cli):
     outcome = run_cli("demo", "-o", tmp_path / "demo", "--device", "cpu", "--json")
     assert outcome.code == 0, outcome.stderr
     report = json.loads(outcome.stdout)
-    assert sum(report["seconds"].values()) < 180
-    assert report["mean_dice"] > 0.3
+    large = [report["organs"][organ]["dice"] for organ in ("liver", "spleen", "aorta", "stomach")]
+    assert min(large) > 0.8 and report["mean_dice"] > 0.6

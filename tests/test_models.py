@@ -219,7 +219,6 @@ def test_networks_run_in_channels_last(name: str) -> None:
         torch.testing.assert_close(loss(), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["transunet", "deeplabv3plus"])
 def test_the_paper_size_segments_a_slice(name: str) -> None:
     network: nn.Module = build(getattr(ARCHITECTURES["paper"], name)).eval()
@@ -229,7 +228,6 @@ def test_the_paper_size_segments_a_slice(name: str) -> None:
     assert logits.shape == (1, 14, 256, 288) and logits.isfinite().all()
 
 
-@pytest.mark.slow
 def test_the_paper_size_propagates_a_mask() -> None:
     network = build(STCNConfig()).eval()
     with torch.inference_mode():

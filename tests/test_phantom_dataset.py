@@ -125,7 +125,6 @@ def test_a_file_in_the_folders_place_is_an_output_error(tmp_path: Path) -> None:
         write_dataset(tmp_path / "set", PLAN)
 
 
-@pytest.mark.slow  # the worker imports torch anew
 def test_workers_paint_the_same(painted: Path, tmp_path: Path) -> None:
     records = write_dataset(tmp_path / "set", replace(PLAN, unlabelled=Part()), workers=1)
     first = json.loads((painted / "phantom.json").read_text())["paintings"]["labelled_0001"]

@@ -200,7 +200,6 @@ def test_a_full_disk_leaves_no_half_case(run_cli, full_disk, tmp_path):
     assert [file.name for file in (tmp_path / "store").iterdir()] == ["store.json"]
 
 
-@pytest.mark.slow
 def test_processes_give_what_one_gives(data_set, tmp_path):
     found = find_cases(data_set)
     for workers in (0, 2):
