@@ -32,6 +32,10 @@ class FlarekitError(Exception):
         place = f"{where}: " if where is not None else ""
         super().__init__(f"{place}{what}." + (f" {remedy}" if remedy else ""))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """For errors that come from a worker process: an exception is otherwise made anew from its message."""
+        return type(self), (self.what,), self.__dict__ | {"args": self.args}
+
 
 class UsageError(FlarekitError):
     """An option or argument that no file can make right."""

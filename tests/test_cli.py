@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 
@@ -83,3 +84,10 @@ def test_exit_codes_are_documented_and_distinct():
     codes = [kind.exit_code for kind in classes]
     assert len(set(codes)) == len(codes)
     assert all(f"| {kind.exit_code} | {kind.__name__} |" in errors.__doc__ for kind in classes)
+
+
+def test_an_error_from_a_worker_process_reads_as_it_was_raised():
+    error = errors.InputError("is damaged", where="ct.nii.gz", remedy="Copy it again.")
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error) == "ct.nii.gz: is damaged. Copy it again."
+    assert (again.what, again.where, again.remedy) == (error.what, error.where, error.remedy)

@@ -119,6 +119,14 @@ def test_a_run_killed_before_its_first_painting_goes_on(
     assert write_dataset(tmp_path / "set", one).keys() == {"labelled_0001"}
 
 
+def test_a_plan_that_painted_nothing_can_be_changed(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.nii.gz"
+    bad.write_text("not a label map")
+    with pytest.raises(InputError, match="bad"):
+        write_dataset(tmp_path / "set", replace(PLAN, labelled=Part(count=1, maps=(bad,))))
+    assert write_dataset(tmp_path / "set", replace(PLAN, unlabelled=Part())).keys() == {"labelled_0001"}
+
+
 def test_a_file_in_the_folders_place_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "set").write_text("not a folder")
     with pytest.raises(OutputError):

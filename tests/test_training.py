@@ -23,11 +23,13 @@ from flarekit.config.training import CPSConfig, LoopConfig, OptimiserConfig, STC
 from flarekit.data.network_case import NetworkCase
 from flarekit.errors import InputError, OutputError, TrainingError, UsageError
 from flarekit.training import loop as loop_module
+from flarekit.training import runs as runs_module
 from flarekit.training.cps import CPSObjective
 from flarekit.training.data import Stores, gather
 from flarekit.training.run_folder import RunFolder
 from flarekit.training.runs import RunSettings, train_cps, train_stcn
 from flarekit.training.schedule import bootstrap_share, consistency_weight, learning_rate
+from flarekit.training.validation import Score
 
 __all__ = ["workplace"]
 
@@ -270,3 +272,9 @@ def test_a_resumed_fine_tuning_starts_from_the_same_version(
     with pytest.raises(UsageError, match="init was 'parent@1' and is 'parent@2'"):
         train(workplace.settings("child", init="parent", resume=True), CPS)
     assert train(workplace.settings("child", init="parent@1", resume=True), CPS).parents == ("parent@1",)
+
+
+def test_of_equal_validations_the_last_is_published(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing_found = Score(dice=0.0, organs={"bar": 0.0}, networks={})
+    monkeypatch.setattr(runs_module, "score_propagation", lambda *_: nothing_found)
+    assert train(workplace.settings("run"), STCN).metrics["iteration"] == STCN.loop.iterations

@@ -50,7 +50,7 @@ def open_manifest(folder: Path, plan: dict[str, Any], *, fresh: bool) -> Manifes
         known, paintings = found["plan"], dict(found["paintings"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(f"cannot be read ({error})", where=path, remedy="Pass --overwrite to start anew.") from error
-    if {**known, "count": None} != json.loads(json.dumps({**plan, "count": None})):
+    if paintings and {**known, "count": None} != json.loads(json.dumps({**plan, "count": None})):
         raise OutputError(
             "describes paintings of another recipe, seed, grid or label maps",
             where=path,

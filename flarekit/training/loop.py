@@ -185,7 +185,7 @@ class Trainer:
             {"kind": "validation", "iteration": iteration, **score.to_json(), "elapsed_s": elapsed_s}
         )
         logger.info("Iteration %d: validation Dice %.4f (%.0f s)", iteration, score.dice, elapsed_s)
-        if score.dice > self.progress.best_dice:
+        if score.dice >= self.progress.best_dice:  # of equals the last: the first ones may all have found nothing
             self.progress.best_dice, self.progress.best_iteration = score.dice, iteration
             self.progress.best_score = score.to_json() | {"iteration": iteration}
             save_state(self.folder.best, {name: n.state_dict() for name, n in self.task.networks.items()})
