@@ -13,7 +13,7 @@ import typer
 from flarekit import __version__, errors
 from flarekit.cli.commands import app
 
-HEAVY = ("torch", "timm", "SimpleITK", "nibabel", "h5py", "matplotlib", "scipy", "accelerate")
+HEAVY = ("numpy", "torch", "timm", "SimpleITK", "nibabel", "h5py", "matplotlib", "scipy", "accelerate")
 
 
 def commands(group: typer.Typer, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

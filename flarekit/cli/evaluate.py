@@ -9,9 +9,8 @@ import typer
 
 from flarekit import files
 from flarekit.cli import console
-from flarekit.cli.options import Device, Json, LabelsFile, Overwrite, resolve_device
+from flarekit.cli.options import Device, Json, LabelsFile, Overwrite, label_set, resolve_device
 from flarekit.errors import UsageError
-from flarekit.labels import FLARE22, LabelSet, read_dataset_json
 
 app = typer.Typer(no_args_is_help=True, help="Score masks against the truth, and propagation against its rivals.")
 
@@ -35,7 +34,7 @@ def masks(
     if csv is not None:
         files.refuse_existing(csv, overwrite=overwrite)
         files.require_writable(csv)
-    labels = _labels(dataset)
+    labels = label_set(dataset)
     wanted = {labels.names[c - 1] for c in labels.parse(organs)}
     if not wanted:
         raise UsageError(f"{organs!r} names no organ", remedy=f"Known: {', '.join(labels.names)}.")
@@ -68,7 +67,7 @@ def propagation(
     report = compare_on_files(
         case,
         labels,
-        _labels(dataset),
+        label_set(dataset),
         Registry.default().load(model, kind="propagation"),
         every=_numbers(every),
         offsets=offsets,
@@ -78,10 +77,6 @@ def propagation(
     rows = [(entry["every"], *(entry[method]["mean"] for method in methods)) for entry in report["results"]]
     title = f"{report['case']}: mean Dice of the slices in between"
     console.emit(report, console.table(title, ("every", *methods), rows), as_json=json)
-
-
-def _labels(dataset: Path | None) -> LabelSet:
-    return FLARE22 if dataset is None else read_dataset_json(dataset)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -12,6 +12,8 @@ from flarekit.errors import MissingDependency, UsageError
 if TYPE_CHECKING:
     import torch
 
+    from flarekit.labels import LabelSet
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
@@ -21,6 +23,13 @@ LabelsFile = Annotated[
     Path | None,
     typer.Option("--dataset", help="A dataset.json with the organs' names and ids; FLARE22's 13 without it."),
 ]
+
+
+def label_set(dataset: Path | None) -> LabelSet:
+    """The organs that `--dataset` names, FLARE22's without it. Raises InputError."""
+    from flarekit.labels import FLARE22, read_dataset_json
+
+    return FLARE22 if dataset is None else read_dataset_json(dataset)
 
 
 def resolve_device(name: str) -> torch.device:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flarekit.cli import console
-from flarekit.cli.options import Json, LabelsFile, Overwrite, Seed, Workers
+from flarekit.cli.options import Json, LabelsFile, Overwrite, Seed, Workers, label_set
 from flarekit.config.phantom import RECIPES
 from flarekit.errors import UsageError
 
@@ -41,7 +41,6 @@ def phantom(
     json: Json = False,
 ) -> None:
     """Paint CTs on label maps, or on synthetic anatomy, as a data set in FLARE22's layout."""
-    from flarekit.labels import FLARE22, read_dataset_json
     from flarekit.phantom import DatasetPlan, Part, find_maps, write_dataset
 
     if recipe not in RECIPES:
@@ -54,7 +53,7 @@ def phantom(
         recipe=RECIPES[recipe], labelled=Part(count=count, maps=maps),
         unlabelled=Part(count=unlabelled, maps=find_maps(unlabelled_labels) if unlabelled_labels else maps),
         seed=seed, spacing_mm=spacing, size=size, slice_mm=slice_distance,
-        organs=read_dataset_json(dataset) if dataset else FLARE22,
+        organs=label_set(dataset),
     )  # fmt: skip
     records = write_dataset(output, plan, workers=workers, overwrite=overwrite)
     rows = [

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flarekit.cli import console
-from flarekit.cli.options import Device, Json, LabelsFile, Overwrite, resolve_device
+from flarekit.cli.options import Device, Json, LabelsFile, Overwrite, label_set, resolve_device
 from flarekit.config.propagation import PropagationConfig
 from flarekit.errors import UsageError
-from flarekit.labels import FLARE22, LabelSet, read_dataset_json
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from flarekit.labels import LabelSet
 
 DEFAULTS = PropagationConfig()
 
@@ -63,7 +64,7 @@ def propagate(
     from flarekit.propagation.slice_list import parse_slices
 
     config = PropagationConfig(top_k=top_k or None, before=before, after=after, memory_every=memory_every)
-    labels = FLARE22 if dataset is None else read_dataset_json(dataset)
+    labels = label_set(dataset)
     files = CaseFiles(image=case, drawn=masks, output=output)
     files.check(overwrite=overwrite)
     report = propagate_files(
