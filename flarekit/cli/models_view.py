@@ -84,7 +84,7 @@ def _facts(card: Card) -> Table:
 
 
 def _scores(card: Card) -> list[Table]:
-    organs = card.metrics.get("dice_per_organ", {})
+    organs = card.metrics.get("organs", {})
     if not organs:
         return []
     rows = [*organs.items(), ("mean", card.metrics.get("dice"))]
