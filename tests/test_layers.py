@@ -15,9 +15,9 @@ LAYERS = (
     {"pipeline", "selftrain", "bench", "docker", "demo", "doctor"},
     {"reference", "propagation", "consensus", "training", "evaluation", "report", "phantom"},
     {"checkpoints"},
-    {"models", "data"},
+    {"models", "data", "check"},
     {"ops", "volumes"},
-    {"errors", "labels", "config", "files"},
+    {"errors", "labels", "config", "files", "parallel"},
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 HEAVY = {"torch", "timm", "SimpleITK", "nibabel", "h5py", "matplotlib", "scipy", "accelerate", "triton"}

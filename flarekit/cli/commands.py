@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flarekit.cli import evaluate, models, store, train
+from flarekit.cli import bench, evaluate, models, store, train
 from flarekit.cli.app import app
 from flarekit.cli.demo import demo
 from flarekit.cli.doctor import doctor
@@ -24,6 +24,7 @@ app.command(epilog="Example: `flarekit pseudolabel unlabelled/ --models a@1,b@1,
 )
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(models.app, name="models")
+app.add_typer(bench.app, name="bench")
 app.command(epilog="Example: `flarekit phantom painted --labels labelsTr --labelled 10 --unlabelled 20`")(phantom)
 app.command(epilog="Example: `flarekit doctor --json`")(doctor)
 

@@ -1,0 +1,1 @@
+"""Measuring on any machine: what runs, how fast, and in how much memory."""
