@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from flarekit.errors import InputError
 from flarekit.volumes.dicom import read_dicom
 from flarekit.volumes.formats import ITK_SUFFIXES, NIFTI_SUFFIXES, SUFFIXES
+from flarekit.volumes.hu import AUTO, HuOffset, find_offset, holds_bytes, take_off
 from flarekit.volumes.itk import read_itk
 from flarekit.volumes.nifti import read_nifti
 from flarekit.volumes.raw import RawVolume
 from flarekit.volumes.values import to_hu, to_ids
 from flarekit.volumes.volume import Volume
 
+logger = logging.getLogger(__name__)
 
-def read_volume(path: Path) -> Volume:
+
+def read_volume(path: Path, *, hu_offset: HuOffset = AUTO) -> Volume:
     """A CT as int16 HU (Z, H, W), from .nii, .nii.gz, .nrrd, .mha, .mhd, or a folder with one DICOM series.
 
     Values are rounded to whole HU and clipped to what int16 holds; a single slice is a volume with Z = 1.
+    `hu_offset` is taken off them (0: nothing); `auto` takes off 1024 where they are plainly HU + 1024, and says so.
     Raises InputError when the file is missing, damaged, not three-dimensional, empty, or holds NaN.
     """
-    volume, raw = _read(path)
-    return volume.like(to_hu(volume.array, raw, path))
+    volume, raw = read_stored(path)
+    hu = to_hu(volume.array, raw, path)
+    offset = _offset(hu, path) if hu_offset == AUTO else hu_offset
+    if offset:
+        take_off(hu, offset)
+    return replace(volume, array=hu, hu_offset=offset)
 
 
 def read_labels(path: Path) -> Volume:
@@ -30,11 +42,12 @@ def read_labels(path: Path) -> Volume:
 
     Raises InputError when the file is missing, damaged, not three-dimensional, or holds broken numbers.
     """
-    volume, raw = _read(path)
+    volume, raw = read_stored(path)
     return volume.like(to_ids(volume.array, raw, path))
 
 
-def _read(path: Path) -> tuple[Volume, RawVolume]:
+def read_stored(path: Path) -> tuple[Volume, RawVolume]:
+    """The numbers of a file as they are stored, on the canonical grid, and how to scale them. Raises InputError."""
     raw = _read_raw(Path(path))
     try:
         return Volume.from_source(raw.array, raw.affine, path=Path(path)), raw
@@ -42,6 +55,16 @@ def _read(path: Path) -> tuple[Volume, RawVolume]:
         raise InputError(
             f"has no usable geometry: {error}", where=path, remedy="Repair its header or export it again."
         ) from error
+
+
+def _offset(hu: np.ndarray, path: Path) -> int:
+    """What `auto` takes off, with a warning where it is not nothing, or where nothing could make it HU."""
+    offset = find_offset(hu)
+    if offset:
+        logger.warning("%s: holds HU + %d: %d was taken off (--hu-offset none leaves it).", path, offset, offset)
+    elif holds_bytes(hu):
+        logger.warning("%s: holds values of 0..255: an 8-bit image, not HU; expect no sensible result.", path)
+    return offset
 
 
 def _read_raw(path: Path) -> RawVolume:

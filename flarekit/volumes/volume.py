@@ -30,6 +30,7 @@ class Volume:
     array: np.ndarray  # (Z, H, W)
     source: SourceGrid
     path: Path | None = None  # the file it was read from, for messages
+    hu_offset: int = 0  # what was taken off the file's values to make them HU
 
     def __post_init__(self) -> None:
         expected = self.source.reorientation.canonical_shape(self.source.shape)
