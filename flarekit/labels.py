@@ -7,7 +7,7 @@ the organs follow as 1..n in the order of the set. `IGNORE` marks voxels whose c
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import numpy as np
 from flarekit.errors import InputError, UsageError
 
 IGNORE = 255
+_IGNORE_NAME = "ignore"  # nnU-Net's name for the label of voxels whose class is not known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,7 @@ class LabelSet:
     names: tuple[str, ...]  # organs in class order: class c is names[c - 1]
     ids: tuple[int, ...]  # their ids in label files
     pairs: tuple[tuple[str, str], ...] = ()  # organs that a left/right mirror exchanges
+    ignore_id: int | None = None  # in label files, of voxels whose class is not known
 
     def __post_init__(self) -> None:
         if not self.names or len(self.names) >= IGNORE:
@@ -36,6 +38,8 @@ class LabelSet:
             raise ValueError(f"names and ids must be unique, got {self.names} and {self.ids}")
         if any(i <= 0 or i > 65535 for i in self.ids):
             raise ValueError(f"organ ids lie in 1..65535 (0 is background), got {self.ids}")
+        if self.ignore_id is not None and (self.ignore_id in (0, *self.ids) or not 0 < self.ignore_id <= 65535):
+            raise ValueError(f"the ignore label has an id of its own in 1..65535, got {self.ignore_id}")
         paired = [organ for pair in self.pairs for organ in pair]
         if any(len(pair) != 2 for pair in self.pairs) or len(set(paired)) != len(paired):
             raise ValueError(f"pairs name two different organs each, got {self.pairs}")
@@ -43,7 +47,7 @@ class LabelSet:
             raise ValueError(f"pairs name unknown organs {sorted(unknown)}")
 
     def same_organs(self, other: LabelSet) -> bool:
-        """Whether both sets mean the same by their classes and ids, whatever they are called."""
+        """Whether both sets mean the same by their classes and ids, whatever they are called, and what they ignore."""
         return (self.names, self.ids, self.pairs) == (other.names, other.ids, other.pairs)
 
     @property
@@ -80,18 +84,24 @@ class LabelSet:
         return table
 
     def to_classes(self, ids: np.ndarray, *, where: str | Path | None = None) -> np.ndarray:
-        """uint8 classes of an integer array of ids. Raises InputError naming ids that are not in the set."""
-        outside = max(self.ids) + 1
+        """uint8 classes of an integer array of ids, IGNORE where they say so.
+
+        Raises InputError naming ids that are not in the set.
+        """
+        outside = max((*self.ids, self.ignore_id or 0)) + 1
         table = np.full(outside + 1, IGNORE, dtype=np.uint8)
         table[0] = 0
         table[list(self.ids)] = np.arange(1, self.classes, dtype=np.uint8)
         low, high = int(ids.min(initial=0)), int(ids.max(initial=0))
         plain = low >= 0 and high <= outside
         classes = table[ids if plain else np.where((ids < 0) | (ids > outside), outside, ids)]
-        if (classes == IGNORE).any():
-            unknown = np.unique(ids[classes == IGNORE])[:5].tolist()
+        is_unknown = classes == IGNORE
+        if self.ignore_id is not None:
+            is_unknown &= ids != self.ignore_id
+        if is_unknown.any():
             raise InputError(
-                f"holds label ids {unknown} that the label set {self.name!r} does not name",
+                f"holds label ids {np.unique(ids[is_unknown])[:5].tolist()} that the label set {self.name!r} "
+                "does not name",
                 where=where,
                 remedy="Describe the labels in dataset.json, or check that this is the right file.",
             )
@@ -109,6 +119,7 @@ class LabelSet:
             "names": list(self.names),
             "ids": list(self.ids),
             "pairs": [list(pair) for pair in self.pairs],
+            "ignore_id": self.ignore_id,
         }
 
     @classmethod
@@ -119,6 +130,7 @@ class LabelSet:
             names=tuple(data["names"]),
             ids=tuple(int(i) for i in data["ids"]),
             pairs=tuple((a, b) for a, b in data["pairs"]),
+            ignore_id=data.get("ignore_id"),  # older files know none
         )
 
 
@@ -147,16 +159,19 @@ FLARE22 = LabelSet(
 def read_dataset_json(path: Path) -> LabelSet:
     """The label set a `dataset.json` describes (nnU-Net's file, with an optional list `pairs` of paired organs).
 
-    Both of nnU-Net's forms of `labels` are read, name to id and id to name. Raises InputError.
+    Both of nnU-Net's forms of `labels` are read, name to id and id to name; the label called `ignore` is no organ:
+    its voxels count neither in training nor in evaluation. Raises InputError.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        organs = sorted(_organs(data["labels"]))
+        ids = dict(_named_ids(data["labels"]))
+        organs = sorted((number, name) for name, number in ids.items() if number != 0 and name != _IGNORE_NAME)
         return LabelSet(
             name=str(data.get("name", path.parent.name)),
             names=tuple(name for _, name in organs),
-            ids=tuple(i for i, _ in organs),
+            ids=tuple(number for number, _ in organs),
             pairs=tuple((a, b) for a, b in data.get("pairs", ())),
+            ignore_id=ids.get(_IGNORE_NAME),
         )
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", where=path, remedy="Check the path.") from error
@@ -168,13 +183,14 @@ def read_dataset_json(path: Path) -> LabelSet:
         ) from error
 
 
-def _organs(labels: dict) -> Iterable[tuple[int, str]]:
+def _named_ids(labels: dict) -> Iterator[tuple[str, int]]:
     for key, value in labels.items():
         name, number = (value, key) if isinstance(value, str) else (key, value)
         if isinstance(number, list):
             raise ValueError(f"regions such as {name!r} are not supported, only plain ids")
-        if int(number) != 0 and name != "ignore":
-            yield int(number), name
+        if not float(number).is_integer():
+            raise ValueError(f"the id of {name!r} is no whole number: {number}")
+        yield name, int(float(number))
 
 
 def _plain(organ: str) -> str:

@@ -65,6 +65,8 @@ def test_lists_of_organs_are_read_in_class_order():
         {"names": ("a",), "ids": (70_000,)},
         {"names": ("a", "b"), "ids": (1, 2), "pairs": (("a", "c"),)},
         {"names": ("a", "b"), "ids": (1, 2), "pairs": (("a", "a"),)},
+        {"names": ("a", "b"), "ids": (1, 2), "ignore_id": 2},
+        {"names": ("a", "b"), "ids": (1, 2), "ignore_id": 0},
     ],
 )
 def test_sets_that_contradict_themselves_are_refused(fields):
@@ -83,7 +85,12 @@ def test_the_same_organs_under_another_name():
 
 
 @pytest.mark.parametrize(
-    "labels", [{"background": 0, "heart": 4, "lung": 7}, {"0": "background", "7": "lung", "4": "heart"}]
+    "labels",
+    [
+        {"background": 0, "heart": 4, "lung": 7},
+        {"0": "background", "7": "lung", "4": "heart"},
+        {"background": 0.0, "lung": 7.0, "heart": 4.0},
+    ],
 )
 def test_both_forms_of_nnunets_labels_are_read(tmp_path, labels):
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}))
@@ -92,12 +99,38 @@ def test_both_forms_of_nnunets_labels_are_read(tmp_path, labels):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{}", '{"labels": {"whole": [1, 2]}}', '{"labels": {"a": 1}, "pairs": [["a", "b"]]}']
+    "content",
+    [
+        "",
+        "{}",
+        '{"labels": {"whole": [1, 2]}}',
+        '{"labels": {"a": 1}, "pairs": [["a", "b"]]}',
+        '{"labels": {"a": 1.5}}',
+        '{"labels": {"a": NaN}}',
+        '{"labels": {"a": Infinity}}',
+        '{"labels": {"a": 1, "ignore": 1}}',
+    ],
 )
 def test_a_description_that_cannot_be_used_is_named(tmp_path, content):
     (tmp_path / "dataset.json").write_text(content)
     with pytest.raises(InputError, match="dataset.json"):
         read_dataset_json(tmp_path / "dataset.json")
+
+
+@pytest.mark.parametrize("labels", [{"heart": 4, "lung": 7, "ignore": 9}, {"4": "heart", "7": "lung", "9": "ignore"}])
+def test_the_ignore_label_is_no_organ_and_its_voxels_are_of_no_class(tmp_path, labels):
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}))
+    read = read_dataset_json(tmp_path / "dataset.json")
+    assert (read.names, read.ids, read.ignore_id) == (("heart", "lung"), (4, 7), 9)
+    assert read.to_classes(np.array([0, 4, 9, 7], dtype=np.uint16)).tolist() == [0, 1, IGNORE, 2]
+    assert LabelSet.from_json(json.loads(json.dumps(read.to_json()))) == read
+    with pytest.raises(InputError, match=r"\[8, 10\]"):
+        read.to_classes(np.array([0, 10, 8, 9]))
+
+
+def test_a_set_written_before_there_was_an_ignore_label_is_read():
+    older = {key: value for key, value in LUNGS.to_json().items() if key != "ignore_id"}
+    assert LabelSet.from_json(older) == LUNGS
 
 
 def test_a_missing_description_is_named(tmp_path):

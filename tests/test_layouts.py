@@ -78,6 +78,42 @@ def test_a_folder_of_data_sets_stands_for_all_of_them(tmp_path):
     assert [(case.name, case.label is not None) for case in found.cases] == [("a", True), ("b", False)]
 
 
+def test_labels_may_lie_elsewhere(tmp_path):
+    touch(*(tmp_path / "scans" / f"{name}.nii.gz" for name in ("a_0000", "b")))
+    touch(*(tmp_path / "masks" / f"{name}.nrrd" for name in ("a", "z")))
+    found = find_cases([tmp_path / "scans"], labels=tmp_path / "masks", labelled_organs="spleen")
+    assert [(case.name, case.label, case.labelled) for case in found.cases] == [
+        ("a", tmp_path / "masks" / "a.nrrd", (3,)),
+        ("b", None, ()),
+    ]
+
+
+def test_a_series_of_dicom_and_its_label_map(tmp_path):
+    (tmp_path / "scan").mkdir()
+    (tmp_path / "scan" / "IM0001").write_bytes(bytes(128) + b"DICM")
+    touch(tmp_path / "mask.nii.gz")
+    (case,) = find_cases(tmp_path / "scan", labels=tmp_path / "mask.nii.gz").cases
+    assert (case.name, case.label, case.labelled) == ("scan", tmp_path / "mask.nii.gz", ALL)
+
+
+def test_labels_elsewhere_that_fit_no_case_are_named(tmp_path):
+    touch(*(tmp_path / "scans" / f"{name}.nii.gz" for name in "ab"), tmp_path / "masks" / "z.nii.gz")
+    with pytest.raises(InputError, match="no label map for any of the 2 cases, the first 'a'"):
+        find_cases(tmp_path / "scans", labels=tmp_path / "masks")
+    with pytest.raises(InputError, match="one label map, and there are 2 cases"):
+        find_cases([tmp_path / "scans" / f"{name}.nii.gz" for name in "ab"], labels=tmp_path / "masks" / "z.nii.gz")
+    with pytest.raises(InputError, match="does not exist"):
+        find_cases(tmp_path / "scans", labels=tmp_path / "none")
+
+
+def test_data_sets_with_another_ignore_label_do_not_mix(tmp_path):
+    for number, folder in enumerate(("one", "two"), start=8):
+        touch(tmp_path / folder / "images" / f"{folder}_0000.nii.gz")
+        describe(tmp_path / folder, labels={"background": 0, "heart": 1, "ignore": number})
+    with pytest.raises(InputError, match="another ignore label"):
+        find_cases(tmp_path)
+
+
 def test_data_sets_with_different_organs_do_not_mix(tmp_path):
     flare22(tmp_path / "one")
     touch(tmp_path / "two" / "images" / "b_0000.nii.gz")

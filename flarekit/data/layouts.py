@@ -7,6 +7,7 @@
 | plain | NAME.nii.gz or NAME_0000.nii.gz | none |
 | DICOM | any files of one series; the folder is the case | none |
 
+Label maps may lie elsewhere (`--labels`), called after their cases as NAME.nii.gz.
 A `dataset.json` in the folder names the organs (see `flarekit.labels.read_dataset_json`), and may say with
 `"labelled_organs"` which of them were labelled: a list for all cases, or {"NAME": [...]} for some.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from flarekit.labels import FLARE22, LabelSet, read_dataset_json
 from flarekit.volumes.dicom import holds_dicom
 from flarekit.volumes.formats import SUFFIXES, stem
 
-_DESCRIPTION = "dataset.json"
+DESCRIPTION = "dataset.json"
 _LAYOUTS = (("images", "labels"), ("imagesTr", "labelsTr"))
 _CHANNEL = "_0000"  # both layouts mark the image of a case's first, and here only, channel
 
@@ -49,27 +50,35 @@ class CaseList:
 
 
 def find_cases(
-    inputs: Path | Sequence[Path], *, dataset_json: Path | None = None, labelled_organs: str | None = None
+    inputs: Path | Sequence[Path],
+    *,
+    labels: Path | None = None,
+    dataset_json: Path | None = None,
+    labelled_organs: str | None = None,
 ) -> CaseList:
     """The cases in a data set's folder, or in a list of volumes and folders.
 
-    A folder of data sets stands for all of them. `dataset_json` names the organs in place of the data sets' own
+    A folder of data sets stands for all of them. `labels` is a folder with the cases' label maps, or the one case's
+    label map, in place of those beside the images. `dataset_json` names the organs in place of the data sets' own
     files; `labelled_organs`, names with commas between, says which are labelled in every case, in place of what
     those files say. Raises InputError when an input is missing or holds no case, labels have no image, a case
     has two label maps or no name, or two cases share a name; UsageError for an unknown organ, or a list of none.
     """
     paths = [inputs] if isinstance(inputs, Path) else list(inputs)
-    parts = list(chain.from_iterable(_parts(path) for path in paths))
-    labels = read_dataset_json(dataset_json) if dataset_json else _common_labels(parts)
+    parts = list(chain.from_iterable(parts_of(path) for path in paths))
+    organs = read_dataset_json(dataset_json) if dataset_json else common_labels(parts)
     found: list[CaseFiles] = []
     for part in parts:
-        description = dataset_json or part / _DESCRIPTION
-        labelled = LabelledOrgans.read(description, labels, override=labelled_organs)
-        found += _cases_of(part, labelled)
+        description = dataset_json or part / DESCRIPTION
+        labelled = LabelledOrgans.read(description, organs, override=labelled_organs)
+        own = _cases_of(part, labelled)
+        found += own if labels is None else _with_labels(own, labels, labelled)
     cases = tuple(sorted(found, key=lambda case: case.name))
     _refuse_nameless(cases)
     _refuse_duplicates(cases)
-    return CaseList(cases=cases, labels=labels)
+    if labels is not None:
+        _refuse_unpaired(cases, labels)
+    return CaseList(cases=cases, labels=organs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,29 +115,29 @@ class LabelledOrgans:
         return self.by_case.get(case, self.default)
 
 
-def _parts(path: Path) -> list[Path]:
-    """The data sets in an input: itself, or the folders in it that are laid out as data sets."""
+def parts_of(path: Path) -> list[Path]:
+    """The data sets in an input: itself, or the folders in it that are laid out as data sets. Raises InputError."""
     if not os.path.exists(path):  # unlike Path.exists, False for a name that is too long
         raise InputError("does not exist", where=path, remedy="Check the path.")
-    if not path.is_dir() or _layout(path) or _volumes(path):
+    if not path.is_dir() or layout_of(path) or volumes_in(path):
         return [path]
-    return [folder for folder in sorted(path.iterdir()) if folder.is_dir() and _layout(folder)] or [path]
+    return [folder for folder in sorted(path.iterdir()) if folder.is_dir() and layout_of(folder)] or [path]
 
 
-def _layout(folder: Path) -> tuple[Path, Path] | None:
+def layout_of(folder: Path) -> tuple[Path, Path] | None:
     """Where a data set's folder keeps images and labels; None for a folder of another kind."""
     found = [(folder / images, folder / labels) for images, labels in _LAYOUTS if (folder / images).is_dir()]
     return found[0] if found else None
 
 
-def _common_labels(parts: Sequence[Path]) -> LabelSet:
+def common_labels(parts: Sequence[Path]) -> LabelSet:
     """The label set that the parts' dataset.json files agree on; FLARE22's without any. Raises InputError."""
-    files = [part / _DESCRIPTION for part in parts if (part / _DESCRIPTION).is_file()]
+    files = [part / DESCRIPTION for part in parts if (part / DESCRIPTION).is_file()]
     sets = [read_dataset_json(file) for file in files]
     for file, labels in zip(files[1:], sets[1:], strict=True):
-        if not labels.same_organs(sets[0]):
+        if not labels.same_organs(sets[0]) or labels.ignore_id != sets[0].ignore_id:
             raise InputError(
-                "names other organs",
+                "names other organs, or another ignore label",
                 where=f"{file} and {files[0]}",
                 remedy="Keep data sets with different organs in different stores.",
             )
@@ -137,10 +146,10 @@ def _common_labels(parts: Sequence[Path]) -> LabelSet:
 
 def _cases_of(path: Path, labelled: LabelledOrgans) -> list[CaseFiles]:
     if not path.is_dir():
-        return [CaseFiles(name=_case_name(path), image=path)]
-    if layout := _layout(path):
+        return [CaseFiles(name=case_name(path), image=path)]
+    if layout := layout_of(path):
         return _paired(*layout, labelled)
-    volumes, dicom = _volumes(path), holds_dicom(path)
+    volumes, dicom = volumes_in(path), holds_dicom(path)
     if volumes and dicom:
         raise InputError(
             "holds volumes as well as DICOM",
@@ -148,7 +157,7 @@ def _cases_of(path: Path, labelled: LabelledOrgans) -> list[CaseFiles]:
             remedy="Name the volumes one by one, or move the DICOM series to a folder of its own.",
         )
     if volumes:
-        return [CaseFiles(name=_case_name(volume), image=volume) for volume in volumes]
+        return [CaseFiles(name=case_name(volume), image=volume) for volume in volumes]
     if dicom:
         return [CaseFiles(name=path.resolve().name, image=path)]
     raise InputError(
@@ -161,8 +170,8 @@ def _cases_of(path: Path, labelled: LabelledOrgans) -> list[CaseFiles]:
 def _paired(images: Path, labels: Path, labelled: LabelledOrgans) -> list[CaseFiles]:
     label_of = _label_maps(labels) if labels.is_dir() else {}
     cases = []
-    for image in _volumes(images):
-        name = _case_name(image)
+    for image in volumes_in(images):
+        name = case_name(image)
         label = label_of.pop(name, None)
         cases.append(CaseFiles(name=name, image=image, label=label, labelled=labelled.of(name) if label else ()))
     if not cases:
@@ -176,9 +185,36 @@ def _paired(images: Path, labels: Path, labelled: LabelledOrgans) -> list[CaseFi
     return cases
 
 
+def _with_labels(cases: Sequence[CaseFiles], labels: Path, labelled: LabelledOrgans) -> list[CaseFiles]:
+    """The cases with label maps from a folder, by name, or from the one file that is given. Raises InputError."""
+    if not os.path.exists(labels):  # unlike Path.exists, False for a name that is too long
+        raise InputError("does not exist", where=labels, remedy="Check the path.")
+    label_of = _label_maps(labels) if labels.is_dir() else dict.fromkeys((case.name for case in cases), labels)
+    return [
+        replace(case, label=label_of.get(case.name), labelled=labelled.of(case.name) if case.name in label_of else ())
+        for case in cases
+    ]
+
+
+def _refuse_unpaired(cases: Sequence[CaseFiles], labels: Path) -> None:
+    """Raises InputError where `--labels` names no label map of any case, or one for several."""
+    if not labels.is_dir() and len(cases) > 1:
+        raise InputError(
+            f"is one label map, and there are {len(cases)} cases",
+            where=labels,
+            remedy="Give a folder of label maps that are called after their cases.",
+        )
+    if not any(case.label for case in cases):
+        raise InputError(
+            f"holds no label map for any of the {len(cases)} cases, the first {cases[0].name!r}",
+            where=labels,
+            remedy="Label maps are called NAME.nii.gz after their cases.",
+        )
+
+
 def _label_maps(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for file in _volumes(folder):
+    for file in volumes_in(folder):
         if (other := found.setdefault(stem(file), file)) != file:
             raise InputError(
                 f"two label maps for the case {stem(file)!r}", where=f"{other} and {file}", remedy="Keep one of them."
@@ -186,12 +222,14 @@ def _label_maps(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _volumes(folder: Path) -> list[Path]:
+def volumes_in(folder: Path) -> list[Path]:
+    """The folder's volume files by their endings, sorted; hidden ones are left out."""
     files = sorted(folder.iterdir())
     return [f for f in files if f.name.lower().endswith(SUFFIXES) and not f.name.startswith(".")]
 
 
-def _case_name(image: Path) -> str:
+def case_name(image: Path) -> str:
+    """What a case with this image is called."""
     return stem(image).removesuffix(_CHANNEL)
 
 
