@@ -114,13 +114,13 @@ class LabelSet:
 
     def to_json(self) -> dict[str, object]:
         """A plain dictionary that `from_json` reads back."""
-        return {
+        data: dict[str, object] = {
             "name": self.name,
             "names": list(self.names),
             "ids": list(self.ids),
             "pairs": [list(pair) for pair in self.pairs],
-            "ignore_id": self.ignore_id,
         }
+        return data if self.ignore_id is None else data | {"ignore_id": self.ignore_id}
 
     @classmethod
     def from_json(cls, data: dict) -> LabelSet:
@@ -130,7 +130,7 @@ class LabelSet:
             names=tuple(data["names"]),
             ids=tuple(int(i) for i in data["ids"]),
             pairs=tuple((a, b) for a, b in data["pairs"]),
-            ignore_id=data.get("ignore_id"),  # older files know none
+            ignore_id=data.get("ignore_id"),
         )
 
 

@@ -128,11 +128,6 @@ def test_the_ignore_label_is_no_organ_and_its_voxels_are_of_no_class(tmp_path, l
         read.to_classes(np.array([0, 10, 8, 9]))
 
 
-def test_a_set_written_before_there_was_an_ignore_label_is_read():
-    older = {key: value for key, value in LUNGS.to_json().items() if key != "ignore_id"}
-    assert LabelSet.from_json(older) == LUNGS
-
-
 def test_a_missing_description_is_named(tmp_path):
     with pytest.raises(InputError, match="dataset.json") as caught:
         read_dataset_json(tmp_path / "dataset.json")
