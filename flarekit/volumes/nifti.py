@@ -55,6 +55,7 @@ def read_nifti(path: Path) -> RawVolume:
         affine=_affine_mm(image),
         slope=float(proxy.slope),
         intercept=float(proxy.inter),
+        stored_shape=None if image.shape == array.shape else image.shape,
     )
 
 
