@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from flarekit.errors import OutputError
 
 _CHUNK_BYTES = 1 << 20
+_PREFIX = ".tmp-"
+_OLD_S = 24 * 3600.0  # a temporary file of this age is nobody's, where the file system knows no locks
 
 
 @contextmanager
@@ -26,19 +30,10 @@ def atomic_path(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     or the disk is full; the temporary file is removed in every case.
     """
     refuse_existing(target, overwrite=overwrite)
-    with output_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=".tmp-", suffix=target.name[-80:].lower(), dir=target.parent)
-        os.close(descriptor)
-    temporary = Path(name)
-    try:
-        with output_errors(target):
-            yield temporary
-            _flush(temporary)
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _temporary_beside(target) as temporary, output_errors(target):
+        yield temporary
+        _settle(temporary)
+        os.replace(temporary, target)
 
 
 @contextmanager
@@ -50,7 +45,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     refuse_existing(target)
     with output_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=target.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=target.parent))
     try:
         with output_errors(target):
             yield temporary
@@ -70,7 +65,25 @@ def write_text(target: Path, text: str, *, overwrite: bool = False) -> None:
 
 def write_json(target: Path, data: object, *, overwrite: bool = False) -> None:
     """Write `data` as indented JSON, whole or not at all. Raises OutputError."""
-    write_text(target, json.dumps(data, indent=2, ensure_ascii=False) + "\n", overwrite=overwrite)
+    write_text(target, _json(data), overwrite=overwrite)
+
+
+def write_json_once(target: Path, data: object) -> None:
+    """Write `data` as indented JSON unless `target` is there: of several processes at once, the first one writes.
+
+    Raises OutputError.
+    """
+    with _temporary_beside(target) as temporary, output_errors(target), suppress(FileExistsError):
+        temporary.write_text(_json(data), encoding="utf-8")
+        _settle(temporary)
+        _rename_to_new(temporary, target)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files in `folder` whose writers were killed; those of living ones stay."""
+    for path in folder.glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # a folder, removed already, or not ours
+            _remove_unless_written(path)
 
 
 def refuse_existing(target: Path, *, overwrite: bool = False) -> None:
@@ -126,12 +139,77 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+@contextmanager
+def _temporary_beside(target: Path) -> Iterator[Path]:
+    """A new, empty file in `target`'s folder, locked for as long as the block runs, removed unless renamed."""
+    with output_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = _locked_file(target)
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _locked_file(target: Path) -> tuple[int, Path]:
+    """The lock ends with the process, however that ends, so that a leftover is told from a file being written."""
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix=_PREFIX, suffix=target.name[-80:].lower(), dir=target.parent)
+        with suppress(OSError):  # no locks on this file system: age decides
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, Path(name)
+        os.close(descriptor)  # taken for a leftover before it was locked
+
+
+def _remove_unless_written(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        if _lockable(descriptor, otherwise=time.time() - path.stat().st_mtime > _OLD_S):
+            path.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _lockable(descriptor: int, *, otherwise: bool) -> bool:
+    """Whether nobody else holds the lock; `otherwise` where the file system knows no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return otherwise
+    return True
+
+
 def _exists(path: Path) -> bool:
     try:
         path.lstat()
     except FileNotFoundError:
         return False
     return True
+
+
+def _json(data: object) -> str:
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+
+
+def _rename_to_new(temporary: Path, target: Path) -> None:
+    """Raises FileExistsError when `target` is there; without hard links a later one may win, each of them whole."""
+    try:
+        os.link(temporary, target)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+            raise
+        if not _exists(target):
+            os.replace(temporary, target)
+
+
+def _settle(temporary: Path) -> None:
+    """On disk, and readable for whom a new file would be."""
+    _flush(temporary)
+    os.chmod(temporary, 0o666 & ~_umask())
 
 
 def _flush(path: Path) -> None:

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import json
 import os
+import signal
 import stat
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from flarekit.errors import OutputError
-from flarekit.files import atomic_folder, atomic_path, refuse_existing, require_writable, sha256, write_text
+from flarekit.files import (
+    atomic_folder,
+    atomic_path,
+    refuse_existing,
+    remove_leftovers,
+    require_writable,
+    sha256,
+    write_json_once,
+    write_text,
+)
 
 
 def test_text_appears_and_nothing_else(tmp_path):
@@ -100,3 +116,53 @@ def test_a_broken_link_is_not_replaced_silently(tmp_path):
 def test_a_name_that_is_too_long_is_refused_before_long_work(tmp_path, check):
     with pytest.raises(OutputError, match="too long"):
         check(tmp_path / f"{'x' * 300}.txt")
+
+
+def test_of_many_writers_at_once_the_first_one_writes(tmp_path):
+    target = tmp_path / "new" / "store.json"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: write_json_once(target, {"by": number}), range(8)))
+    first = json.loads(target.read_text())
+    write_json_once(target, {"by": 9})
+    assert json.loads(target.read_text()) == first and first["by"] in range(8)
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_the_first_one_writes_where_there_are_no_hard_links(tmp_path, monkeypatch):
+    def no_links(*names):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", no_links)
+    for number in (1, 2):
+        write_json_once(tmp_path / "a.json", number)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"] and (tmp_path / "a.json").read_text() == "1\n"
+
+
+def test_leftovers_of_killed_writers_are_removed_and_files_being_written_stay(tmp_path):
+    script = (
+        "import os, signal, sys; from pathlib import Path; from flarekit.files import atomic_path\n"
+        "with atomic_path(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "killed.txt")])
+    assert killed.returncode == -signal.SIGKILL and len(list(tmp_path.iterdir())) == 1
+    (tmp_path / ".tmp-folder").mkdir()
+    with atomic_path(tmp_path / "alive.txt") as temporary:
+        temporary.write_text("whole")
+        remove_leftovers(tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".tmp-folder", "alive.txt"]
+
+
+def test_without_locks_only_old_leftovers_are_removed(tmp_path, monkeypatch):
+    def no_locks(*arguments):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    for name, age_s in ((".tmp-old", 2 * 24 * 3600), (".tmp-new", 60)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+    remove_leftovers(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == [".tmp-new"]
+    write_text(tmp_path / "a.txt", "a")
+    assert (tmp_path / "a.txt").read_text() == "a"
