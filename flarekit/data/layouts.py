@@ -71,7 +71,7 @@ def find_cases(
     for part in parts:
         description = dataset_json or part / DESCRIPTION
         labelled = LabelledOrgans.read(description, organs, override=labelled_organs)
-        own = _cases_of(part, labelled)
+        own = cases_of(part, labelled)
         found += own if labels is None else _with_labels(own, labels, labelled)
     cases = tuple(sorted(found, key=lambda case: case.name))
     _refuse_nameless(cases)
@@ -144,7 +144,8 @@ def common_labels(parts: Sequence[Path]) -> LabelSet:
     return sets[0] if sets else FLARE22
 
 
-def _cases_of(path: Path, labelled: LabelledOrgans) -> list[CaseFiles]:
+def cases_of(path: Path, labelled: LabelledOrgans) -> list[CaseFiles]:
+    """The cases of one data set, folder or file. Raises InputError when it holds none, or they cannot be paired."""
     if not path.is_dir():
         return [CaseFiles(name=case_name(path), image=path)]
     if layout := layout_of(path):

@@ -7,7 +7,7 @@ import numpy as np
 from flarekit.errors import InputError
 from flarekit.volumes.volume import Volume
 
-_GRID_TOLERANCE_VOXELS = 1e-2  # NIfTI keeps affines in float32: 1e-3 of a voxel is lost far from the origin
+GRID_TOLERANCE_VOXELS = 1e-2  # NIfTI keeps affines in float32: 1e-3 of a voxel is lost far from the origin
 
 
 def require_same_grid(a: Volume, b: Volume) -> None:
@@ -19,12 +19,17 @@ def require_same_grid(a: Volume, b: Volume) -> None:
             where=names,
             remedy="Check that they belong to the same case, or resample one to the other.",
         )
-    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(a.array.shape) - 1)
-    homogeneous = np.concatenate([corners, np.ones((8, 1))], axis=1)
-    apart_mm = np.linalg.norm(homogeneous @ (a.affine - b.affine).T, axis=1).max()
-    if apart_mm > _GRID_TOLERANCE_VOXELS * min(a.spacing_mm):
+    apart_mm = gap_mm(a, b)
+    if apart_mm > GRID_TOLERANCE_VOXELS * min(a.spacing_mm):
         raise InputError(
             f"lie on different grids: voxels are up to {apart_mm:.3g} mm apart",
             where=names,
             remedy="Check that they belong to the same case, or resample one to the other.",
         )
+
+
+def gap_mm(a: Volume, b: Volume) -> float:
+    """How far apart the same voxel of two volumes of one shape (Z, H, W) lies at most, mm."""
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(a.array.shape) - 1)
+    homogeneous = np.concatenate([corners, np.ones((8, 1))], axis=1)
+    return float(np.linalg.norm(homogeneous @ (a.affine - b.affine).T, axis=1).max())

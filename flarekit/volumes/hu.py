@@ -28,7 +28,7 @@ _GAP_SHARE = 0.5  # of soft tissue
 
 def find_offset(values: np.ndarray) -> int:
     """1024 when the values (Z, H, W) are plainly HU + 1024, else 0."""
-    sample = sampled(values)
+    sample = sampled(values).ravel()
     low = sample.min()
     sample = sample[sample > low] if low < 0 else sample  # a padding value says nothing
     if values.size < _ENOUGH_VOXELS or not sample.size or _share(sample, (-32768, 0)) > _NEGATIVE_SHARE:
@@ -52,9 +52,9 @@ def take_off(hu: np.ndarray, offset: int) -> None:
 
 
 def sampled(values: np.ndarray) -> np.ndarray:
-    """About a million of the values (Z, H, W), evenly spread, in one row."""
+    """A view (z, h, w) of about a million of the values (Z, H, W), evenly spread."""
     step = max(1, round((values.size / _SAMPLE_VOXELS) ** (1 / 3)))
-    return values[::step, ::step, ::step].ravel()
+    return values[::step, ::step, ::step]
 
 
 def _share(sample: np.ndarray, limits: tuple[int, int]) -> float:
