@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from flarekit.data.layouts import CaseFiles, find_cases
-from flarekit.data.preprocess import SKIPPED, WRITTEN, preprocess
+from flarekit.data.preprocess import REDONE, SKIPPED, WRITTEN, preprocess
 from flarekit.data.store import SliceStore, StoreConfig
 from flarekit.errors import InputError, OutputError
 from flarekit.labels import FLARE22
@@ -84,21 +84,29 @@ def test_a_second_run_skips_what_is_there(run_cli, data_set, tmp_path):
     assert (tmp_path / "store" / "a.h5").stat().st_mtime_ns == before["a.h5"]
 
 
-def test_a_case_made_from_other_files_is_replaced_only_when_asked(run_cli, data_set, tmp_path):
+def test_a_case_whose_files_changed_is_redone(run_cli, data_set, tmp_path):
     run_json(run_cli, data_set, "-o", tmp_path / "store")
     save(data_set / "images" / "b_0000.nii.gz", hu(3))
-    code, result, _ = run_json(run_cli, data_set, "-o", tmp_path / "store")
-    assert code == 7 and statuses(result) == {"a": SKIPPED, "b": "failed"}
-    code, _, _ = run_json(run_cli, data_set, "-o", tmp_path / "store", "--overwrite")
-    assert code == 0
+    code, result, _ = run_json(run_cli, data_set, "-o", tmp_path / "store", "--resume")
+    assert code == 0 and statuses(result) == {"a": SKIPPED, "b": REDONE}
+    assert result["counts"] == {SKIPPED: 1, REDONE: 1}
     assert np.array_equal(SliceStore.open(tmp_path / "store").case("b").volume().to_source_axes(), hu(3))
 
 
-def test_labels_that_come_later_are_not_taken_for_done(run_cli, data_set, tmp_path):
+def test_a_case_whose_labels_changed_is_redone(run_cli, data_set, tmp_path):
     run_json(run_cli, data_set, "-o", tmp_path / "store")
     save(data_set / "labels" / "b.nii.gz", organs(2))
-    code, result, _ = run_json(run_cli, data_set, "-o", tmp_path / "store")
-    assert code == 7 and "--overwrite" in result["cases"][1]["error"]
+    for organs_now in ((), ("--labelled-organs", "liver")):
+        code, result, _ = run_json(run_cli, data_set, "-o", tmp_path / "store", *organs_now)
+        assert code == 0 and statuses(result)["b"] == REDONE
+    case = SliceStore.open(tmp_path / "store").case("b")
+    assert case.header.labelled == (1,)
+
+
+def test_overwriting_redoes_every_case(run_cli, data_set, tmp_path):
+    for status, option in ((WRITTEN, "--resume"), (REDONE, "--overwrite")):
+        _, result, _ = run_json(run_cli, data_set, "-o", tmp_path / "store", option)
+        assert statuses(result) == {"a": status, "b": status}
 
 
 def test_one_broken_case_does_not_stop_the_others(run_cli, data_set, tmp_path):
@@ -155,7 +163,20 @@ def test_windows_can_be_baked(run_cli, data_set, tmp_path):
     assert run_cli("preprocess", data_set, "-o", tmp_path / "paper", "--bake-windows").code == 0
     assert SliceStore.open(tmp_path / "paper").config.baked.name == "paper"
     mixed = run_cli("preprocess", data_set, "-o", tmp_path / "paper")
-    assert mixed.code == OutputError.exit_code and "other labels or windows" in mixed.stderr
+    assert mixed.code == OutputError.exit_code
+    assert "other settings: baked windows 'paper', not HU" in mixed.stderr
+
+
+def test_a_store_made_with_other_settings_names_the_one_that_differs(run_cli, data_set, tmp_path):
+    assert run_cli("preprocess", data_set, "-o", tmp_path / "store", "--compression", "gzip").code == 0
+    with h5py.File(tmp_path / "store" / "a.h5") as file:
+        assert file["hu"].compression == file["labels"].compression == "gzip"
+    other = run_cli("preprocess", data_set, "-o", tmp_path / "store", "--compression", "bitshuffle-zstd")
+    assert other.code == OutputError.exit_code and "compression gzip, not bitshuffle-zstd" in other.stderr
+    assert run_cli("preprocess", data_set, "-o", tmp_path / "store").code == 0, "not asked for: as the store has it"
+    (data_set / "dataset.json").write_text('{"labels": {"background": 0, "liver": 1}}')
+    other = run_cli("preprocess", data_set, "-o", tmp_path / "store")
+    assert other.code == OutputError.exit_code and "3 spleen" in other.stderr and "not 1 liver" in other.stderr
 
 
 @pytest.mark.parametrize(
@@ -163,6 +184,7 @@ def test_windows_can_be_baked(run_cli, data_set, tmp_path):
     [
         ("--windows", "paper"),
         ("--bake-windows", "--windows", "nope"),
+        ("--compression", "zip9"),
         ("--labelled-organs", "spleeen"),
         ("--labelled-organs", ""),
     ],
@@ -197,7 +219,8 @@ def test_a_full_disk_leaves_no_half_case(run_cli, full_disk, tmp_path):
     with full_disk(40_000):
         outcome = run_cli("preprocess", tmp_path / "ct.nii.gz", "-o", tmp_path / "store")
     assert outcome.code == 4 and "ct.h5: no space left" in outcome.stderr
-    assert [file.name for file in (tmp_path / "store").iterdir()] == ["store.json"]
+    assert list((tmp_path / "store").iterdir()) == []
+    assert run_cli("preprocess", tmp_path / "ct.nii.gz", "-o", tmp_path / "store", "--bake-windows").code == 0
 
 
 def test_processes_give_what_one_gives(data_set, tmp_path):
@@ -206,9 +229,9 @@ def test_processes_give_what_one_gives(data_set, tmp_path):
         store = SliceStore.create(tmp_path / f"store{workers}", StoreConfig(labels=FLARE22))
         results = preprocess(found.cases, store, workers=workers)
         assert [(result.name, result.status) for result in results] == [("a", WRITTEN), ("b", WRITTEN)]
-    one, two = (SliceStore.open(tmp_path / f"store{workers}") for workers in (0, 2))
-    for name in one.cases:
-        assert np.array_equal(one.case(name).volume().array, two.case(name).volume().array)
+    files = [sorted((tmp_path / f"store{workers}").iterdir()) for workers in (0, 2)]
+    assert [file.name for file in files[0]] == ["a.h5", "b.h5", "store.json"]
+    assert [file.read_bytes() for file in files[0]] == [file.read_bytes() for file in files[1]]
 
 
 def test_a_real_ct_with_labels(run_cli, shared_data, tmp_path):

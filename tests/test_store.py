@@ -199,7 +199,7 @@ def test_a_store_takes_one_kind_of_cases(tmp_path):
     store.settle(), store.settle()
     assert SliceStore.open_or_plan(tmp_path / "store", config).config == config
     for refused in (late.settle, lambda: SliceStore.open_or_plan(tmp_path / "store", baked)):
-        with pytest.raises(OutputError, match="other labels or windows"):
+        with pytest.raises(OutputError, match="settings: HU, not baked windows 'paper'"):
             refused()
 
 

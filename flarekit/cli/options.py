@@ -19,6 +19,14 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output 
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes beside this one; 0 works inline.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        help="Work on a dask.distributed cluster, as tcp://host:8786, in place of --workers. Its workers need "
+        "flarekit, and the same files under the same paths. Install flarekit[distributed].",
+    ),
+]
 LabelsFile = Annotated[
     Path | None,
     typer.Option("--dataset", help="A dataset.json with the organs' names and ids; FLARE22's 13 without it."),

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flarekit.cli import console
-from flarekit.cli.options import Json, LabelsFile, Overwrite, Workers
+from flarekit.cli.options import Json, LabelsFile, Scheduler, Workers
 from flarekit.config.preprocessing import WINDOWS, WindowPreset
 from flarekit.errors import PartialFailure, UsageError
 
 if TYPE_CHECKING:
     from flarekit.data.preprocess import CaseResult
+    from flarekit.data.store import SliceStore
+    from flarekit.labels import LabelSet
 
 
 def preprocess(
@@ -33,22 +35,30 @@ def preprocess(
         str | None,
         typer.Option("--labelled-organs", help="Organs that the labels cover, as liver,spleen; all without it."),
     ] = None,
+    compression: Annotated[
+        str | None,
+        typer.Option("--compression", help="bitshuffle-lz4 (fastest, a new store's), bitshuffle-zstd, gzip or none."),
+    ] = None,
     workers: Workers = 0,
-    overwrite: Overwrite = False,
+    scheduler: Scheduler = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume/--overwrite", help="Skip the cases that are unchanged, or store every case again."),
+    ] = True,
     json: Json = False,
 ) -> None:
     """Bring CTs, and labels where there are any, into a store that is read slice by slice.
 
-    A run that was stopped goes on where it was: cases that are there already are skipped.
+    A run that was stopped goes on where it was: cases that are there already are skipped, those whose files or
+    settings have changed are stored again.
     """
     from flarekit.data.layouts import find_cases
     from flarekit.data.preprocess import preprocess as store_all
-    from flarekit.data.store import SliceStore, StoreConfig
 
     baked = _baked(bake_windows, windows)
     found = find_cases(inputs, dataset_json=dataset, labelled_organs=labelled_organs)
-    store = SliceStore.open_or_plan(output, StoreConfig(labels=found.labels, baked=baked))
-    results = store_all(found.cases, store, workers=workers, overwrite=overwrite)
+    store = _store(output, found.labels, baked, compression)
+    results = store_all(found.cases, store, workers=workers, scheduler=scheduler, overwrite=not resume)
     _report(output, results, as_json=json)
 
 
@@ -63,12 +73,28 @@ def _baked(bake_windows: bool, windows: str | None) -> WindowPreset | None:
     return WINDOWS[windows or "paper"] if bake_windows else None
 
 
+def _store(output: Path, labels: LabelSet, baked: WindowPreset | None, compression: str | None) -> SliceStore:
+    from flarekit.data.compression import DEFAULT, filter_of
+    from flarekit.data.store import SliceStore, StoreConfig
+
+    filter_of(compression or DEFAULT)  # raises now, not with the first case
+    config = StoreConfig(labels=labels, baked=baked, compression=compression or DEFAULT)
+    store = SliceStore.open_or_plan(output, config)
+    if compression is not None:
+        store.require_compression(compression)
+    return store
+
+
 def _report(output: Path, results: list[CaseResult], *, as_json: bool) -> None:
+    from collections import Counter
     from dataclasses import asdict
 
+    counts = Counter(result.status for result in results)
     rows = [(result.name, result.slices, result.status, result.error) for result in results]
     table = console.table(f"Store {output}", ("case", "slices", "status", "error"), rows)
-    console.emit({"store": str(output), "cases": [asdict(r) for r in results]}, table, as_json=as_json)
+    summary = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
+    result = {"store": str(output), "counts": dict(counts), "cases": [asdict(r) for r in results]}
+    console.emit(result, table, f"{len(results)} cases: {summary}.", as_json=as_json)
     if failed := [result.name for result in results if result.error]:
         raise PartialFailure(
             f"{len(failed)} of {len(results)} cases failed: {', '.join(failed[:5])}",

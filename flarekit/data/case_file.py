@@ -14,23 +14,25 @@ is none of the labelled organs, and may be any other.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-import torch
-from torch import Tensor
 
 from flarekit.config.preprocessing import WindowPreset
 from flarekit.data.case_header import CaseHeader
+from flarekit.data.checksum import BLOCK_BYTES, sign
 from flarekit.data.compression import filter_of, load_filter
-from flarekit.data.windows import window_slices
 from flarekit.errors import InputError
 from flarekit.files import atomic_path, refuse_existing
 from flarekit.labels import IGNORE
 from flarekit.volumes import Volume
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _AGAIN = "Preprocess the case again with --overwrite."
 
@@ -43,18 +45,22 @@ def write_case(
     *,
     compression: str,
     overwrite: bool = False,
+    before_visible: Callable[[], None] = lambda: None,
 ) -> None:
     """Write a case from int16 HU (Z, H, W) and uint8 classes (Z, H, W), whole or not at all.
 
-    Voxels outside `header.labelled` become 255 unless all classes are labelled. The compressed file is made in
-    memory first: HDF5 crashes the process when the disk is full. Raises OutputError.
+    Voxels outside `header.labelled` become 255 unless all classes are labelled. `before_visible` is called once
+    the file is written, and may raise: then there is none. The compressed file is made in memory first: HDF5
+    crashes the process when the disk is full. Equal arguments give equal bytes. Raises OutputError.
     """
     refuse_existing(path, overwrite=overwrite)
     content = BytesIO()
-    with h5py.File(content, "w") as file:
+    with h5py.File(content, "w", userblock_size=BLOCK_BYTES) as file:
         _fill(file, header, hu, classes, filter_of(compression))
+    sign(content.getbuffer())
     with atomic_path(path, overwrite=overwrite) as temporary:
         temporary.write_bytes(content.getbuffer())
+        before_visible()
 
 
 class StoredCase:
@@ -112,6 +118,10 @@ class StoredCase:
 
     def image(self, z: int, preset: WindowPreset) -> Tensor:
         """uint8 (C, H, W): slice z through the preset's windows. Raises InputError when others were baked."""
+        import torch  # here alone: processes that only store cases go without its memory and start sooner
+
+        from flarekit.data.windows import window_slices
+
         baked = self.header.baked
         if baked is None:
             return window_slices(torch.from_numpy(self.hu(z)), preset)
@@ -211,6 +221,10 @@ def _fill(
 
 
 def _write_baked(file: h5py.File, hu: np.ndarray, preset: WindowPreset, chunks: dict[str, Any]) -> None:
+    import torch
+
+    from flarekit.data.windows import window_slices
+
     depth, rows, columns = hu.shape
     shape = (depth, len(preset.ranges_hu), rows, columns)
     image = file.create_dataset("image", shape, np.uint8, chunks=(1, *shape[1:]), **chunks)

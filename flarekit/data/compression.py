@@ -1,4 +1,4 @@
-"""Compression of slice stores. Bitshuffle with LZ4 is a plugin of HDF5, loaded only where it is used."""
+"""Compression of slice stores. Bitshuffle is a plugin of HDF5, loaded only where it is used."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ from flarekit.errors import MissingDependency, UsageError
 
 _BITSHUFFLE_ID = 32008  # the number the HDF Group gave the filter
 
+DEFAULT = "bitshuffle-lz4"
+
 
 def _bitshuffle_lz4() -> dict[str, Any]:
     return dict(_plugin().Bitshuffle(cname="lz4"))
 
 
+def _bitshuffle_zstd() -> dict[str, Any]:
+    return dict(_plugin().Bitshuffle(cname="zstd", clevel=3))
+
+
 COMPRESSIONS: dict[str, Callable[[], dict[str, Any]]] = {
     "bitshuffle-lz4": _bitshuffle_lz4,  # fastest to write and to read
+    "bitshuffle-zstd": _bitshuffle_zstd,  # smallest
     "gzip": lambda: {"compression": "gzip", "compression_opts": 4, "shuffle": True},  # any HDF5 reads it
     "none": dict,
 }
@@ -42,6 +49,6 @@ def _plugin() -> Any:
         import hdf5plugin
     except ImportError as error:
         raise MissingDependency(
-            "bitshuffle-lz4 compression needs hdf5plugin", remedy="Install hdf5plugin, or write with gzip."
+            "bitshuffle compression needs hdf5plugin", remedy="Install hdf5plugin, or write with gzip."
         ) from error
     return hdf5plugin

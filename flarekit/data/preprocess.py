@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from multiprocessing import get_context
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +16,12 @@ from flarekit.data.case_file import StoredCase, write_case
 from flarekit.data.case_header import CaseHeader
 from flarekit.data.layouts import CaseFiles
 from flarekit.data.store import SliceStore
-from flarekit.errors import FlarekitError, InputError, OutputError
-from flarekit.files import sha256
+from flarekit.errors import FlarekitError, InputError
+from flarekit.files import remove_leftovers, sha256
+from flarekit.parallel import Lost, run_cases
 from flarekit.volumes import Volume, read_labels, read_volume, require_same_grid
 
-WRITTEN, SKIPPED, FAILED = "written", "skipped", "failed"
+WRITTEN, REDONE, SKIPPED, FAILED = "written", "redone", "skipped", "failed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,32 +29,46 @@ class CaseResult:
     """What became of one case."""
 
     name: str
-    status: str  # written, skipped (it is there already, made the same way), or failed
+    status: str  # written, redone (was there, made otherwise), skipped (is there, made the same way), or failed
     slices: int = 0
     error: str = ""  # why it failed, one line
 
 
 def preprocess(
-    cases: Sequence[CaseFiles], store: SliceStore, *, workers: int = 0, overwrite: bool = False
+    cases: Sequence[CaseFiles],
+    store: SliceStore,
+    *,
+    workers: int = 0,
+    scheduler: str | None = None,
+    overwrite: bool = False,
 ) -> list[CaseResult]:
-    """Store every case, in order of name; `workers` processes beside this one, or none.
+    """Store every case, in order of name; `workers` and `scheduler` as `flarekit.parallel.run_cases` takes them.
 
     A case that is there with the same source, labels and settings is skipped, so that a run that was stopped goes
-    on. A case that cannot be read or written is reported as failed; a single case raises its error instead.
+    on; one that is there with others is stored again, as is every case with `overwrite`. A case that cannot be read
+    or written is reported as failed; a single case raises its error instead.
     """
-    if len(cases) == 1:
-        return [store_case(cases[0], store, overwrite=overwrite)]
-    results = _inline(cases, store, overwrite) if workers == 0 else _parallel(cases, store, overwrite, workers)
-    shown = tqdm(results, total=len(cases), desc="preprocess", unit="case", disable=None, leave=False)
-    return sorted(shown, key=lambda result: result.name)
+    remove_leftovers(store.path)
+    try:
+        if len(cases) == 1 and not workers and scheduler is None:
+            return [store_case(cases[0], store, overwrite=overwrite)]
+        if scheduler is not None:  # whose workers stand in other folders
+            cases, store = [_absolute(case) for case in cases], SliceStore(store.path.absolute(), store.config)
+        work = partial(_reported, store=store, overwrite=overwrite)
+        done = run_cases(work, cases, workers=workers, scheduler=scheduler)
+        shown = tqdm(done, total=len(cases), desc="preprocess", unit="case", disable=None, leave=False)
+        return sorted((_result_of(case, result) for case, result in shown), key=lambda result: result.name)
+    finally:
+        remove_leftovers(store.path)
 
 
 def store_case(case: CaseFiles, store: SliceStore, *, overwrite: bool = False) -> CaseResult:
     """Store one case, unless it is there already; the first makes the store. Raises InputError or OutputError."""
     source, labels = _digest(case.image), _digest(case.label) if case.label else ""
     target = store.case_path(case.name)
-    if os.path.exists(target) and not overwrite:  # unlike Path.exists, False for a name that is too long
-        return _already_there(StoredCase(target), case, source, labels)
+    is_there = os.path.exists(target)  # unlike Path.exists, False for a name that is too long
+    if is_there and not overwrite and _is_unchanged(stored := StoredCase(target), case, source, labels):
+        return CaseResult(name=case.name, status=SKIPPED, slices=stored.depth)
     volume = read_volume(case.image)
     classes = None if case.label is None else _read_classes(case, volume, store)
     header = CaseHeader(
@@ -69,20 +82,15 @@ def store_case(case: CaseFiles, store: SliceStore, *, overwrite: bool = False) -
         baked=store.config.baked,
     )
     compression = store.config.compression
-    store.settle()
-    write_case(target, header, volume.array, classes, compression=compression, overwrite=overwrite)
-    return CaseResult(name=case.name, status=WRITTEN, slices=volume.array.shape[0])
+    write_case(
+        target, header, volume.array, classes, compression=compression, overwrite=True, before_visible=store.settle
+    )
+    return CaseResult(name=case.name, status=REDONE if is_there else WRITTEN, slices=volume.array.shape[0])
 
 
-def _already_there(stored: StoredCase, case: CaseFiles, source: str, labels: str) -> CaseResult:
+def _is_unchanged(stored: StoredCase, case: CaseFiles, source: str, labels: str) -> bool:
     header = stored.header
-    if (header.source_sha256, header.labels_sha256, header.labelled) != (source, labels, case.labelled):
-        raise OutputError(
-            "exists already, made from other files or other labelled organs",
-            where=stored.path,
-            remedy="Pass --overwrite or choose another store.",
-        )
-    return CaseResult(name=case.name, status=SKIPPED, slices=stored.depth)
+    return (header.source_sha256, header.labels_sha256, header.labelled) == (source, labels, case.labelled)
 
 
 def _read_classes(case: CaseFiles, volume: Volume, store: SliceStore) -> np.ndarray:
@@ -102,18 +110,6 @@ def _digest(path: Path) -> str:
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _inline(cases: Sequence[CaseFiles], store: SliceStore, overwrite: bool) -> Iterator[CaseResult]:
-    for case in cases:
-        yield _reported(case, store, overwrite)
-
-
-def _parallel(cases: Sequence[CaseFiles], store: SliceStore, overwrite: bool, workers: int) -> Iterator[CaseResult]:
-    with ProcessPoolExecutor(min(workers, len(cases)), mp_context=get_context("spawn")) as pool:
-        jobs = {pool.submit(_reported, case, store, overwrite): case for case in cases}
-        for job in as_completed(jobs):
-            yield _result_of(job, jobs[job])
-
-
 def _reported(case: CaseFiles, store: SliceStore, overwrite: bool) -> CaseResult:
     try:
         return store_case(case, store, overwrite=overwrite)
@@ -121,9 +117,11 @@ def _reported(case: CaseFiles, store: SliceStore, overwrite: bool) -> CaseResult
         return CaseResult(name=case.name, status=FAILED, error=str(error))
 
 
-def _result_of(job: Future[CaseResult], case: CaseFiles) -> CaseResult:
-    try:
-        return job.result()
-    except BrokenProcessPool:
-        lost = "a worker process died, most likely for want of memory. Run again with fewer --workers."
-        return CaseResult(name=case.name, status=FAILED, error=f"{case.image}: {lost}")
+def _result_of(case: CaseFiles, result: CaseResult | Lost) -> CaseResult:
+    if isinstance(result, Lost):
+        return CaseResult(name=case.name, status=FAILED, error=f"{case.image}: {result.reason}")
+    return result
+
+
+def _absolute(case: CaseFiles) -> CaseFiles:
+    return replace(case, image=case.image.absolute(), label=case.label and case.label.absolute())

@@ -12,8 +12,9 @@ from typing import Any
 from flarekit.config.preprocessing import WindowPreset
 from flarekit.data.case_file import StoredCase
 from flarekit.data.case_header import windows_from_json, windows_to_json
+from flarekit.data.compression import DEFAULT
 from flarekit.errors import InputError, OutputError
-from flarekit.files import require_writable, write_json
+from flarekit.files import require_writable, write_json, write_json_once
 from flarekit.labels import LabelSet
 
 FORMAT, VERSION = "flarekit-slice-store", 1
@@ -26,7 +27,7 @@ class StoreConfig:
 
     labels: LabelSet  # what the classes of all cases mean
     baked: WindowPreset | None = None  # windows baked into the images; None keeps HU
-    compression: str = "bitshuffle-lz4"  # of new cases; see `flarekit.data.compression`
+    compression: str = DEFAULT  # of new cases; see `flarekit.data.compression`
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary that `from_json` reads back."""
@@ -37,6 +38,16 @@ class StoreConfig:
             "windows": None if self.baked is None else windows_to_json(self.baked),
             "compression": self.compression,
         }
+
+    def difference(self, other: StoreConfig) -> str:
+        """Where cases made with `other` do not fit in, as "windows paper, not none"; empty when they do."""
+        if _organs(self.labels) != _organs(other.labels):
+            return f"organs {_organs(self.labels)}, not {_organs(other.labels)}"
+        if self.labels.pairs != other.labels.pairs:
+            return f"left/right pairs {self.labels.pairs}, not {other.labels.pairs}"
+        if self.baked != other.baked:
+            return f"{_content(self.baked)}, not {_content(other.baked)}"
+        return ""
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> StoreConfig:
@@ -91,25 +102,37 @@ class SliceStore:
     def open_or_plan(cls, path: Path, config: StoreConfig) -> SliceStore:
         """The store in a folder; when there is none a new one, of which nothing is written before `settle`.
 
-        Raises OutputError when the store has other labels or windows, or none could be made.
+        Raises OutputError when the store has other organs or windows, or none could be made.
         """
         description = path / "store.json"
         if not os.path.isfile(description):  # unlike Path.is_file, False for a name that is too long
             require_writable(description)
             return cls(path, config)
         store = cls.open(path)
-        if not store.labels.same_organs(config.labels) or store.config.baked != config.baked:
-            raise OutputError("is a store with other labels or windows", where=path, remedy="Choose another folder.")
+        if difference := store.config.difference(config):
+            raise OutputError(
+                f"was made with other settings: {difference}",
+                where=path,
+                remedy="Give the same ones, or choose another folder.",
+            )
         return store
 
     def settle(self) -> None:
         """Write `store.json` unless it is there; processes that store cases at once may all call this.
 
-        Raises OutputError when the one there has other labels or windows, or none can be written.
+        Raises OutputError when the one there has other organs or windows, or none can be written.
         """
+        write_json_once(self.path / "store.json", self.config.to_json())
         self.open_or_plan(self.path, self.config)
-        if not (description := self.path / "store.json").is_file():
-            write_json(description, self.config.to_json(), overwrite=True)
+
+    def require_compression(self, compression: str) -> None:
+        """Raises OutputError when new cases are compressed in another way."""
+        if self.config.compression != compression:
+            raise OutputError(
+                f"was made with other settings: compression {self.config.compression}, not {compression}",
+                where=self.path,
+                remedy="Leave out --compression, or choose another folder.",
+            )
 
     @property
     def labels(self) -> LabelSet:
@@ -137,3 +160,11 @@ class SliceStore:
         while len(self._open) > _MAX_OPEN_CASES:
             self._open.popitem(last=False)[1].close()
         return self._open[name]
+
+
+def _organs(labels: LabelSet) -> str:
+    return ", ".join(f"{number} {name}" for number, name in zip(labels.ids, labels.names, strict=True))
+
+
+def _content(baked: WindowPreset | None) -> str:
+    return "HU" if baked is None else f"baked windows {baked.name!r}"
