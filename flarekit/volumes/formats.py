@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
-ITK_SUFFIXES = (".nrrd", ".mha", ".mhd")
-SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
+NRRD_SUFFIXES = (".nrrd",)
+METAIMAGE_SUFFIXES = (".mha", ".mhd")
+SUFFIXES = NIFTI_SUFFIXES + NRRD_SUFFIXES + METAIMAGE_SUFFIXES
 
 
 def stem(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""NRRD and MetaImage, read and written through SimpleITK (ITK is LPS)."""
+"""Volumes to and from SimpleITK, which is LPS, and NRRD and MetaImage written through it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from flarekit.errors import InputError
-from flarekit.volumes.raw import RawVolume
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-
-def read_itk(path: Path) -> RawVolume:
-    """The voxels and affine of a .nrrd, .mha or .mhd file. Raises InputError."""
-    try:
-        image = _open(path)
-    except RuntimeError as error:
-        raise unreadable(path) from error
-    return RawVolume(array=array_view(image), affine=affine_of(image), owner=image)
 
 
 def write_itk(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
@@ -63,19 +53,3 @@ def unreadable(path: Path) -> InputError:
 def silence() -> None:
     """Keep ITK quiet: it would write warnings to stderr that are raised as errors where they matter."""
     sitk.ProcessObject_SetGlobalWarningDisplay(False)
-
-
-def _open(path: Path) -> sitk.Image:
-    silence()
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.SetImageIO("NrrdImageIO" if path.suffix.lower() == ".nrrd" else "MetaImageIO")  # ITK misses .MHA
-    reader.ReadImageInformation()
-    if reader.GetDimension() != 3 or reader.GetNumberOfComponents() != 1:
-        raise InputError(
-            f"has shape {reader.GetSize()} with {reader.GetNumberOfComponents()} values a voxel, "
-            "a volume has 3 axes and one value",
-            where=path,
-            remedy="Give one three-dimensional CT a file.",
-        )
-    return reader.Execute()

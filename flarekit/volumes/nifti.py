@@ -1,61 +1,51 @@
-"""NIfTI files: the header through nibabel, the voxels decompressed at once and checked against it.
-
-ITK would be a little faster, but takes a file that was cut short for a whole one and NaN for 0.
-"""
+"""NIfTI files: the header through nibabel, the voxels through ITK or zlib, never more of them than it speaks of."""
 
 from __future__ import annotations
 
 import gzip
 import logging
-import zlib
 from pathlib import Path
 from typing import IO
 
 import nibabel
 import numpy as np
-from nibabel.arrayproxy import ArrayProxy
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 
-from flarekit.errors import InputError
+from flarekit.volumes.inflate import Inflater
+from flarekit.volumes.itk import array_view
+from flarekit.volumes.nifti_geometry import affine_mm, check_orientation
+from flarekit.volumes.nifti_through_itk import read_through_itk
 from flarekit.volumes.raw import RawVolume
+from flarekit.volumes.refusal import refusing
+from flarekit.volumes.stored import StoredVoxels, read_voxels
 
 _SCANNER = 1  # NIfTI's code for coordinates in the scanner's space
-_DAMAGED = "Copy or download it again: it is damaged, cut short, or not a NIfTI file."
-_REFUSALS = (
-    ImageFileError, HeaderDataError, WrapStructError, EOFError, zlib.error, OSError, OverflowError, ValueError
-)  # fmt: skip
+_LONGEST_BYTES = 540  # NIfTI-2's header
+_PLAIN_BYTES = 352  # a NIfTI-1 header and the four bytes that say that no extension follows
 _NIFTI2 = tuple((540).to_bytes(4, order) for order in ("little", "big"))  # how a NIfTI-2 header starts
-_MM = {1: 1000.0, 2: 1.0, 3: 0.001}  # NIfTI's codes for metres, millimetres and micrometres
-_LENGTH_BITS = 7  # where `xyzt_units` keeps such a code
-
-logger = logging.getLogger(__name__)
 
 
 def read_nifti(path: Path) -> RawVolume:
     """The voxels and affine of a .nii or .nii.gz file (NIfTI-1 or -2). Raises InputError.
 
-    Without any orientation in the header, the first axis is taken to run from the patient's left to right as
-    nibabel does, and a warning says so.
+    Where sform and qform differ the sform holds, as in nibabel, and a warning says by how much. Without any
+    orientation, the first axis is taken to run from the patient's left to right, and a warning says so.
     """
-    try:
-        content = _content(path)
-        image = _image(content)
-        shape = _three_axes(image.shape, path)
-        proxy = image.dataobj  # where nibabel keeps what it takes out of the header
-        assert isinstance(proxy, ArrayProxy)
-        array = np.frombuffer(content, dtype=proxy.dtype, count=int(np.prod(shape)), offset=proxy.offset)
-        array = array.reshape(shape, order="F")
-    except _REFUSALS as error:
-        raise InputError(f"cannot be read as NIfTI ({_first_line(error)})", where=path, remedy=_DAMAGED) from error
-    _check_orientation(image.header, content, path)
+    with refusing("NIfTI", path), np.errstate(all="ignore"):
+        head = _head(path)
+        header = _header(head)
+        stored = _stored(header, path)
+        image = read_through_itk(stored, head[:_PLAIN_BYTES]) if stored.skipped == _PLAIN_BYTES else None
+        array = read_voxels(stored) if image is None else array_view(image)
+        slope, intercept = header.get_slope_inter()  # None where there is nothing to scale
+        affine = affine_mm(header)
+        check_orientation(header, head, path)
     return RawVolume(
         array=array,
-        affine=_affine_mm(image),
-        slope=float(proxy.slope),
-        intercept=float(proxy.inter),
-        stored_shape=None if image.shape == array.shape else image.shape,
+        affine=affine,
+        slope=1.0 if slope is None else slope,
+        intercept=0.0 if intercept is None else intercept,
+        stored_shape=None if header.get_data_shape() == array.shape else header.get_data_shape(),
+        owner=image,
     )
 
 
@@ -66,59 +56,46 @@ def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
     image.set_sform(affine, code=_SCANNER)
     image.set_qform(affine, code=_SCANNER)
     with path.open("wb") as file:
-        if path.suffix.lower() == ".gz":
+        if _is_packed(path):
             _compress(image, file)
         else:
             image.to_stream(file)
 
 
-def _content(path: Path) -> bytes:
-    content = path.read_bytes()
-    return gzip.decompress(content) if path.suffix.lower() == ".gz" else content
+def _head(path: Path) -> bytes:
+    """What the file begins with, enough for the longer of the two headers and shorter only where the file is."""
+    with path.open("rb") as file:
+        return Inflater(file).read(_LONGEST_BYTES) if _is_packed(path) else file.read(_LONGEST_BYTES)
 
 
-def _image(content: bytes) -> nibabel.Nifti1Image:
-    kind = nibabel.Nifti2Image if content.startswith(_NIFTI2) else nibabel.Nifti1Image
+def _header(head: bytes) -> nibabel.Nifti1Header:
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)  # it would print what it raises as well
-    return kind.from_bytes(content)
+    kind = nibabel.Nifti2Header if head.startswith(_NIFTI2) else nibabel.Nifti1Header
+    header = kind(head[: kind.sizeof_hdr])
+    if not header["magic"].item().startswith(b"n+"):
+        raise ValueError("it is one half of a pair of .hdr and .img: convert the pair to .nii.gz")
+    return header
 
 
-def _check_orientation(header: nibabel.Nifti1Header, content: bytes, path: Path) -> None:
-    """Raises InputError where the affine stands on a spacing of 0; warns where the file has no orientation."""
-    if header["sform_code"] > 0:
-        return
-    stated = type(header)(content[: header.sizeof_hdr], check=False)  # nibabel has made a 0 to a 1 elsewhere
-    if (stated["pixdim"][1:4] == 0).any():
-        raise InputError(
-            f"has no usable geometry: its spacing is {stated['pixdim'][1:4].tolist()}",
-            where=path,
-            remedy="Repair its header or export it again.",
-        )
-    if header["qform_code"] <= 0:
-        logger.warning("%s: says no orientation; check that left and right are not exchanged.", path)
+def _stored(header: nibabel.Nifti1Header, path: Path) -> StoredVoxels:
+    shape = _three_axes(header.get_data_shape())
+    dtype, offset = header.get_data_dtype(), header.get_data_offset()
+    if _is_packed(path):
+        return StoredVoxels(path=path, dtype=dtype, shape=shape, is_deflated=True, skipped=offset)
+    return StoredVoxels(path=path, dtype=dtype, shape=shape, offset=offset)
 
 
-def _affine_mm(image: nibabel.Nifti1Image) -> np.ndarray:
-    """(4, 4) float64, voxel to RAS+ mm, whatever unit of length the header names."""
-    mm = _MM.get(int(image.header["xyzt_units"]) & _LENGTH_BITS, 1.0)
-    return np.diag([mm, mm, mm, 1.0]) @ np.asarray(image.affine, dtype=np.float64)
+def _three_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    kept = shape[:3] + tuple(size for size in shape[3:] if size != 1)
+    if len(kept) != 3:
+        raise ValueError(f"it has {len(kept)} axes {kept}, a volume has 3")
+    return kept
+
+
+def _is_packed(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
 
 
 def _compress(image: nibabel.Nifti1Image, file: IO[bytes]) -> None:
     with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=1, mtime=0) as compressed:
         image.to_stream(compressed)
-
-
-def _three_axes(shape: tuple[int, ...], path: Path) -> tuple[int, ...]:
-    kept = shape[:3] + tuple(n for n in shape[3:] if n != 1)
-    if len(kept) != 3:
-        raise InputError(
-            f"has {len(kept)} axes {kept}, a volume has 3",
-            where=path,
-            remedy="Give one three-dimensional CT a file.",
-        )
-    return kept
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -11,13 +11,16 @@ import numpy as np
 
 from flarekit.errors import InputError
 from flarekit.volumes.dicom import read_dicom
-from flarekit.volumes.formats import ITK_SUFFIXES, NIFTI_SUFFIXES, SUFFIXES
+from flarekit.volumes.formats import METAIMAGE_SUFFIXES, NIFTI_SUFFIXES, NRRD_SUFFIXES, SUFFIXES
 from flarekit.volumes.hu import AUTO, HuOffset, find_offset, holds_bytes, take_off
-from flarekit.volumes.itk import read_itk
+from flarekit.volumes.metaimage import read_metaimage
 from flarekit.volumes.nifti import read_nifti
+from flarekit.volumes.nrrd import read_nrrd
 from flarekit.volumes.raw import RawVolume
 from flarekit.volumes.values import to_hu, to_ids
 from flarekit.volumes.volume import Volume
+
+_READERS = {NIFTI_SUFFIXES: read_nifti, NRRD_SUFFIXES: read_nrrd, METAIMAGE_SUFFIXES: read_metaimage}
 
 logger = logging.getLogger(__name__)
 
@@ -72,10 +75,11 @@ def _read_raw(path: Path) -> RawVolume:
         raise InputError("does not exist", where=path, remedy="Check the path.")
     if path.is_dir():
         return read_dicom(path)
-    if path.name.lower().endswith(NIFTI_SUFFIXES):
-        return read_nifti(path)
-    if path.name.lower().endswith(ITK_SUFFIXES):
-        return read_itk(path)
+    if not path.is_file():
+        raise InputError("is a pipe or device", where=path, remedy="Give the name of a file.")
+    for suffixes, read in _READERS.items():
+        if path.name.lower().endswith(suffixes):
+            return read(path)
     raise InputError(
         "is not a volume that flarekit reads",
         where=path,

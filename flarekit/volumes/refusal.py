@@ -1,0 +1,39 @@
+"""One way to refuse a file: whatever is wrong inside it becomes one InputError that says what."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+
+from flarekit.errors import InputError
+
+_DAMAGE = (
+    ImageFileError, HeaderDataError, WrapStructError, EOFError, zlib.error, OSError, OverflowError, ValueError
+)  # fmt: skip
+
+
+@contextmanager
+def refusing(format_name: str, path: Path) -> Iterator[None]:
+    """Turns what readers raise on a broken file into InputError."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise InputError(
+            f"cannot be read as {format_name} ({_first_line(error)})",
+            where=path,
+            remedy=f"Copy or download it again: it is damaged, cut short, or not a {format_name} file.",
+        ) from error
+    except MemoryError as error:
+        raise InputError(
+            "does not fit into memory", where=path, remedy="Crop it, or use a machine with more memory."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
