@@ -67,7 +67,7 @@ def store_case(case: CaseFiles, store: SliceStore, *, overwrite: bool = False) -
     source, labels = _digest(case.image), _digest(case.label) if case.label else ""
     target = store.case_path(case.name)
     is_there = os.path.exists(target)  # unlike Path.exists, False for a name that is too long
-    if is_there and not overwrite and _is_unchanged(stored := StoredCase(target), case, source, labels):
+    if is_there and not overwrite and _is_unchanged(stored := StoredCase(target), case, store, (source, labels)):
         return CaseResult(name=case.name, status=SKIPPED, slices=stored.depth)
     volume = read_volume(case.image)
     classes = None if case.label is None else _read_classes(case, volume, store)
@@ -88,9 +88,15 @@ def store_case(case: CaseFiles, store: SliceStore, *, overwrite: bool = False) -
     return CaseResult(name=case.name, status=REDONE if is_there else WRITTEN, slices=volume.array.shape[0])
 
 
-def _is_unchanged(stored: StoredCase, case: CaseFiles, source: str, labels: str) -> bool:
-    header = stored.header
-    return (header.source_sha256, header.labels_sha256, header.labelled) == (source, labels, case.labelled)
+def _is_unchanged(stored: StoredCase, case: CaseFiles, store: SliceStore, digests: tuple[str, str]) -> bool:
+    """Whether the case was made from the same files, `digests` those of CT and labels, in the same way."""
+    header, config = stored.header, store.config
+    return (
+        (header.source_sha256, header.labels_sha256) == digests
+        and header.labelled == case.labelled
+        and header.baked == config.baked
+        and header.label_set.same_organs(config.labels)
+    )
 
 
 def _read_classes(case: CaseFiles, volume: Volume, store: SliceStore) -> np.ndarray:
