@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 
+import h5py
 import nibabel
 import numpy as np
 import pytest
+
+from flarekit.data.checksum import is_whole
+from flarekit.data.store import SliceStore
 
 AFFINE = np.array([[0, -0.8, 0, 9], [0.9, 0, 0, -7], [0, 0, 2.5, 1], [0, 0, 0, 1]], dtype=np.float32)
 HU = np.random.default_rng(1).integers(-1000, 1000, (5, 4, 3)).astype(np.int16)
@@ -73,3 +78,68 @@ def test_names_with_brackets_are_printed_as_they_are(run_cli, data_set, tmp_path
     assert "b[bold]" in run_cli("preprocess", data_set, "-o", store).stdout
     ct = tmp_path / ("x" * 130) / "[/red] ct.nii.gz"
     assert run_cli("store", "export", store, "b[bold]", "-o", ct).stdout == f"Wrote {ct}.\n"
+
+
+def verified(run_cli, store, *options):
+    outcome = run_cli("store", "verify", store, "--json", *options)
+    result = json.loads(outcome.stdout)
+    return outcome, {case["name"]: (case["status"], case["problem"]) for case in result["cases"]}
+
+
+def test_verify_finds_a_flipped_byte_wherever_it_is(run_cli, data_set, tmp_path):
+    run_cli("preprocess", data_set, "-o", tmp_path / "store")
+    assert run_cli("store", "verify", tmp_path / "store").code == 0
+    path = tmp_path / "store" / "a.h5"
+    content = path.read_bytes()
+    unnoticed = []
+    for place in (*range(0, 600, 3), *range(600, len(content), 101)):  # the checksum's own block, then the rest
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        if is_whole(path) is not False:
+            unnoticed.append(place)
+    assert len(content) > 5000 and unnoticed == []
+    outcome, found = verified(run_cli, tmp_path / "store")
+    assert outcome.code == 3 and "1 damaged cases: a" in outcome.stderr
+    assert found == {"a": ("damaged", "holds other bytes than were written"), "b": ("ok", "")}
+
+
+def test_verify_names_cut_foreign_and_misplaced_cases(run_cli, data_set, tmp_path):
+    run_cli("preprocess", data_set, "-o", tmp_path / "store")
+    run_cli("preprocess", data_set, "-o", tmp_path / "baked", "--bake-windows")
+    store = tmp_path / "store"
+    shutil.copy(tmp_path / "baked" / "a.h5", store / "baked.h5")
+    (store / "cut.h5").write_bytes((store / "a.h5").read_bytes()[:-1])
+    (store / "empty.h5").touch()
+    with h5py.File(store / "foreign.h5", "w") as file:
+        file["hu"] = np.zeros(3)
+    outcome, found = verified(run_cli, store, "--workers", "2")
+    assert outcome.code == 3
+    assert {name for name, (status, _) in found.items() if status == "ok"} == {"a", "b"}
+    assert "baked windows 'paper'" in found["baked"][1] and "not a case" in found["foreign"][1]
+
+
+def test_a_case_of_an_older_flarekit_has_no_checksum_and_is_read_instead(run_cli, data_set, tmp_path):
+    run_cli("preprocess", data_set, "-o", tmp_path / "store", "--compression", "gzip")
+    path = tmp_path / "store" / "a.h5"
+    path.write_bytes(path.read_bytes()[512:])  # as the file was before it had a user block
+    outcome, found = verified(run_cli, tmp_path / "store")
+    assert outcome.code == 0 and found["a"] == ("no checksum", "")
+    assert np.array_equal(SliceStore.open(tmp_path / "store").case("a").volume().to_source_axes(), HU)
+    with h5py.File(path) as file:
+        start = file["labels"].id.get_chunk_info(1).byte_offset
+    content = bytearray(path.read_bytes())
+    content[start : start + 8] = bytes(8)
+    path.write_bytes(content)
+    outcome, found = verified(run_cli, tmp_path / "store")
+    assert outcome.code == 3 and found["a"] == ("damaged", "is damaged: 'labels' cannot be read")
+
+
+def test_the_baked_case_is_exported_as_labels_only(run_cli, data_set, tmp_path):
+    run_cli("preprocess", data_set, "-o", tmp_path / "store", "--bake-windows")
+    mask = tmp_path / "mask.nii.gz"
+    refused = run_cli("store", "export", tmp_path / "store", "a", "-o", tmp_path / "ct.nii.gz", "--labels", mask)
+    assert refused.code == 3 and "no HU" in refused.stderr and not mask.exists()
+    assert run_cli("store", "export", tmp_path / "store", "a", "--labels", mask).code == 0
+    assert np.array_equal(np.asarray(nibabel.load(mask).dataobj), IDS)
+    assert run_cli("store", "export", tmp_path / "store", "a").code == 2

@@ -1,4 +1,4 @@
-"""`flarekit store`: what a slice store holds, and back to volume files."""
+"""`flarekit store`: what a slice store holds, whether it is whole, and back to volume files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flarekit.cli import console
-from flarekit.cli.options import Json, Overwrite
+from flarekit.cli.options import Json, Overwrite, Workers
 from flarekit.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -36,12 +36,46 @@ def info(store: Store, json: Json = False) -> None:
     console.emit(opened.config.to_json() | {"cases": facts}, table, as_json=json)
 
 
+@app.command(epilog="Example: `flarekit store verify stores/flare22 --workers 2`")
+def verify(store: Store, workers: Workers = 0, json: Json = False) -> None:
+    """Compare every case with the checksum it was stored with, and its header with the store."""
+    from collections import Counter
+    from dataclasses import asdict
+
+    from tqdm import tqdm
+
+    from flarekit.data.store import SliceStore
+    from flarekit.data.verify import verify as verify_cases
+
+    opened = SliceStore.open(store)
+    shown = tqdm(verify_cases(opened, workers=workers), total=len(opened.cases), unit="case", disable=None, leave=False)
+    checks = sorted(shown, key=lambda check: check.name)
+    counts = Counter(check.status for check in checks)
+    rows = [(check.name, f"{check.size_bytes / 1e6:.1f}", check.status, check.problem) for check in checks]
+    table = console.table(f"Store {store}", ("case", "MB", "status", "problem"), rows)
+    summary = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
+    result = {"store": str(store), "counts": dict(counts), "cases": [asdict(check) for check in checks]}
+    console.emit(result, table, f"{len(checks)} cases: {summary or 'none'}.", as_json=json)
+    _require_whole(store, [check.name for check in checks if check.problem])
+
+
+def _require_whole(store: Path, damaged: list[str]) -> None:
+    if damaged:
+        raise InputError(
+            f"{len(damaged)} damaged cases: {', '.join(damaged[:5])}",
+            where=store,
+            remedy="Delete their files and run flarekit preprocess again: it stores what is missing.",
+        )
+
+
 @app.command(epilog="Example: `flarekit store export stores/flare22 FLARE22_Tr_0001 -o ct.nii.gz --labels mask.nii.gz`")
 def export(
     store: Store,
     case: Annotated[str, typer.Argument(help="The case's name.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The CT to write, on its source's grid.")],
-    labels: Annotated[Path | None, typer.Option("--labels", help="Write its label map to this file too.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The CT to write, on its source's grid.")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option("--labels", help="The label map to write, on the same grid.")] = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
@@ -51,21 +85,24 @@ def export(
 
     stored = SliceStore.open(store).case(case)
     _check(stored, output, labels, overwrite=overwrite)
-    export_image(stored, output, overwrite=overwrite)
+    if output is not None:
+        export_image(stored, output, overwrite=overwrite)
     if labels is not None:
         export_labels(stored, labels, overwrite=overwrite)
     written = [str(path) for path in (output, labels) if path is not None]
     console.emit({"case": case, "written": written}, f"Wrote {' and '.join(written)}.", as_json=json)
 
 
-def _check(case: StoredCase, output: Path, labels: Path | None, *, overwrite: bool) -> None:
-    """Raises where the CT could be written but its label map not."""
+def _check(case: StoredCase, output: Path | None, labels: Path | None, *, overwrite: bool) -> None:
+    """Raises where nothing is asked for, or the CT could be written but its label map not."""
     from flarekit.files import refuse_existing
     from flarekit.volumes.writing import require_writable_format
 
+    if labels is None and output is None:
+        raise UsageError("nothing to write", remedy="Give --output for the CT, --labels for its label map, or both.")
     if labels is None:
         return
-    if labels.absolute() == output.absolute():
+    if output is not None and labels.absolute() == output.absolute():
         raise UsageError("--output and --labels name the same file", remedy="Give the label map a name of its own.")
     if not case.labelled:
         raise InputError("has no labels", where=case.path, remedy="Leave out --labels.")
