@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from flarekit.errors import InputError
-from flarekit.volumes.dicom import read_dicom
+from flarekit.errors import InputError, UsageError
+from flarekit.volumes.dicom import is_archive, is_dicom_file, read_dicom, read_dicom_labels
 from flarekit.volumes.formats import METAIMAGE_SUFFIXES, NIFTI_SUFFIXES, NRRD_SUFFIXES, SUFFIXES
 from flarekit.volumes.hu import AUTO, HuOffset, find_offset, holds_bytes, take_off
 from flarekit.volumes.metaimage import read_metaimage
@@ -25,14 +25,16 @@ _READERS = {NIFTI_SUFFIXES: read_nifti, NRRD_SUFFIXES: read_nrrd, METAIMAGE_SUFF
 logger = logging.getLogger(__name__)
 
 
-def read_volume(path: Path, *, hu_offset: HuOffset = AUTO) -> Volume:
-    """A CT as int16 HU (Z, H, W), from .nii, .nii.gz, .nrrd, .mha, .mhd, or a folder with one DICOM series.
+def read_volume(path: Path, *, hu_offset: HuOffset = AUTO, series: str | None = None) -> Volume:
+    """A CT as int16 HU (Z, H, W), from .nii, .nii.gz, .nrrd, .mha, .mhd, or DICOM (a folder, its zip, or many frames).
 
     Values are rounded to whole HU and clipped to what int16 holds; a single slice is a volume with Z = 1.
     `hu_offset` is taken off them (0: nothing); `auto` takes off 1024 where they are plainly HU + 1024, and says so.
-    Raises InputError when the file is missing, damaged, not three-dimensional, empty, or holds NaN.
+    `series` chooses among DICOM series, by number or UID.
+    Raises InputError when the file is missing, damaged, not three-dimensional, empty, or holds NaN, and UsageError
+    for a series that is not there.
     """
-    volume, raw = read_stored(path)
+    volume, raw = read_stored(path, series=series)
     hu = to_hu(volume.array, raw, path)
     offset = _offset(hu, path) if hu_offset == AUTO else hu_offset
     if offset:
@@ -43,17 +45,30 @@ def read_volume(path: Path, *, hu_offset: HuOffset = AUTO) -> Volume:
 def read_labels(path: Path) -> Volume:
     """A label map as ids (Z, H, W), uint8 where they fit, else int32, from the formats of `read_volume`.
 
+    A DICOM-SEG gives the numbers of its segments, on a grid from its lowest to its highest slice.
     Raises InputError when the file is missing, damaged, not three-dimensional, or holds broken numbers.
     """
-    volume, raw = read_stored(path)
+    path = Path(path)
+    _require_there(path)
+    raw = read_dicom_labels(path) if _is_dicom(path) else _read_raw(path, None)
+    volume = _placed(raw, path)
     return volume.like(to_ids(volume.array, raw, path))
 
 
-def read_stored(path: Path) -> tuple[Volume, RawVolume]:
-    """The numbers of a file as they are stored, on the canonical grid, and how to scale them. Raises InputError."""
-    raw = _read_raw(Path(path))
+def read_stored(path: Path, *, series: str | None = None) -> tuple[Volume, RawVolume]:
+    """The numbers of a CT's file as they are stored (of DICOM, HU), on the canonical grid, and how to scale them.
+
+    Raises InputError or UsageError.
+    """
+    path = Path(path)
+    _require_there(path)
+    raw = _read_raw(path, series)
+    return _placed(raw, path), raw
+
+
+def _placed(raw: RawVolume, path: Path) -> Volume:
     try:
-        return Volume.from_source(raw.array, raw.affine, path=Path(path)), raw
+        return Volume.from_source(raw.array, raw.affine, path=path)
     except ValueError as error:
         raise InputError(
             f"has no usable geometry: {error}", where=path, remedy="Repair its header or export it again."
@@ -70,11 +85,20 @@ def _offset(hu: np.ndarray, path: Path) -> int:
     return offset
 
 
-def _read_raw(path: Path) -> RawVolume:
+def _require_there(path: Path) -> None:
     if not os.path.exists(path):  # unlike Path.exists, False for a name that is too long
         raise InputError("does not exist", where=path, remedy="Check the path.")
-    if path.is_dir():
-        return read_dicom(path)
+
+
+def _is_dicom(path: Path) -> bool:
+    return path.is_dir() or is_archive(path) or (not path.name.lower().endswith(SUFFIXES) and is_dicom_file(path))
+
+
+def _read_raw(path: Path, series: str | None) -> RawVolume:
+    if _is_dicom(path):
+        return read_dicom(path, series)
+    if series is not None:
+        raise UsageError(f"--series chooses among DICOM series, and {path} is not DICOM", remedy="Leave it out.")
     if not path.is_file():
         raise InputError("is a pipe or device", where=path, remedy="Give the name of a file.")
     for suffixes, read in _READERS.items():
@@ -83,5 +107,5 @@ def _read_raw(path: Path) -> RawVolume:
     raise InputError(
         "is not a volume that flarekit reads",
         where=path,
-        remedy=f"Give one of {', '.join(SUFFIXES)}, or a folder with one DICOM series.",
+        remedy=f"Give one of {', '.join(SUFFIXES)}, or a folder or zip with one DICOM series.",
     )

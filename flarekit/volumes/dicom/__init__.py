@@ -1,0 +1,29 @@
+"""DICOM: the one CT that is meant in a folder, a zip or a file, and segmentations stored as DICOM-SEG.
+
+| module | what it knows |
+| --- | --- |
+| `elements`, `tags` | the encoding, and the elements that are read |
+| `header` | what a file is |
+| `slices`, `series`, `stacking` | slices, the series and phases they form, the grid they lie on |
+| `frames`, `decoding`, `codestream` | pixels, plain or compressed |
+| `hounsfield` | HU |
+| `segmentation` | DICOM-SEG |
+| `archive` | zip |
+| `reading` | all of it |
+
+Contours (RTSTRUCT) are not read.
+"""
+
+from flarekit.volumes.dicom.archive import is_archive
+from flarekit.volumes.dicom.header import files_below, holds_dicom, holds_dicom_below
+from flarekit.volumes.dicom.reading import is_dicom_file, read_dicom, read_dicom_labels
+
+__all__ = [
+    "files_below",
+    "holds_dicom",
+    "holds_dicom_below",
+    "is_archive",
+    "is_dicom_file",
+    "read_dicom",
+    "read_dicom_labels",
+]
