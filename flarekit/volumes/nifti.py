@@ -12,7 +12,7 @@ import numpy as np
 
 from flarekit.volumes.inflate import Inflater
 from flarekit.volumes.itk import array_view
-from flarekit.volumes.nifti_geometry import affine_mm, check_orientation
+from flarekit.volumes.nifti_geometry import affine_mm, check_orientation, is_finite
 from flarekit.volumes.nifti_through_itk import read_through_itk
 from flarekit.volumes.raw import RawVolume
 from flarekit.volumes.refusal import refusing
@@ -20,7 +20,7 @@ from flarekit.volumes.stored import StoredVoxels, read_voxels
 
 _SCANNER = 1  # NIfTI's code for coordinates in the scanner's space
 _LONGEST_BYTES = 540  # NIfTI-2's header
-_PLAIN_BYTES = 352  # a NIfTI-1 header and the four bytes that say that no extension follows
+_PLAIN_BYTES = 352  # where voxels begin behind a NIfTI-1 header without extensions
 _NIFTI2 = tuple((540).to_bytes(4, order) for order in ("little", "big"))  # how a NIfTI-2 header starts
 
 
@@ -34,7 +34,8 @@ def read_nifti(path: Path) -> RawVolume:
         head = _head(path)
         header = _header(head)
         stored = _stored(header, path)
-        image = read_through_itk(stored, head[:_PLAIN_BYTES]) if stored.skipped == _PLAIN_BYTES else None
+        is_plain = stored.skipped == _PLAIN_BYTES and is_finite(header)
+        image = read_through_itk(stored, head[:_PLAIN_BYTES]) if is_plain else None
         array = read_voxels(stored) if image is None else array_view(image)
         slope, intercept = header.get_slope_inter()  # None where there is nothing to scale
         affine = affine_mm(header)

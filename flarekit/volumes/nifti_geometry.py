@@ -14,6 +14,9 @@ from flarekit.errors import InputError
 _MM = {1: 1000.0, 2: 1.0, 3: 0.001}  # NIfTI's codes for metres, millimetres and micrometres
 _LENGTH_BITS = 7  # where `xyzt_units` keeps such a code
 _QUARREL_VOXELS = 0.1  # a qform keeps rotations in float32; less than this is its rounding
+_GEOMETRY = (
+    "pixdim", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"
+)  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -42,18 +45,22 @@ def check_orientation(header: nibabel.Nifti1Header, head: bytes, path: Path) -> 
         logger.warning("%s: says no orientation; check that left and right are not exchanged.", path)
 
 
+def is_finite(header: nibabel.Nifti1Header) -> bool:
+    """Whether every number that a geometry could be made of is one."""
+    return all(np.isfinite(header[name]).all() for name in _GEOMETRY)
+
+
 def _compare_forms(header: nibabel.Nifti1Header, path: Path) -> None:
     """Warns where the qform, which does not count beside an sform, puts voxels elsewhere."""
     if header["qform_code"] <= 0:
         return
-    try:
-        qform = header.get_qform()
-    except ValueError:  # its quaternion is longer than 1
+    qform = _qform(header)
+    if qform is None:
         logger.warning("%s: its qform is no rotation; the sform is used.", path)
         return
     sform = header.get_sform()
     apart = _farthest(sform - qform, header.get_data_shape()[:3])
-    if apart <= _QUARREL_VOXELS * np.linalg.norm(sform[:3, :3], axis=0).min():
+    if not apart > _QUARREL_VOXELS * np.linalg.norm(sform[:3, :3], axis=0).min():
         return
     logger.warning(
         "%s: its sform and qform differ by up to %.3g mm and %.2g degrees; the sform is used.",
@@ -61,6 +68,14 @@ def _compare_forms(header: nibabel.Nifti1Header, path: Path) -> None:
         apart * _to_mm(header)[0, 0],
         _angle_deg(sform[:3, :3], qform[:3, :3]),
     )
+
+
+def _qform(header: nibabel.Nifti1Header) -> np.ndarray | None:
+    try:
+        qform: np.ndarray = header.get_qform()
+    except ValueError:  # its quaternion is longer than 1
+        return None
+    return qform if np.isfinite(qform).all() else None
 
 
 def _farthest(difference: np.ndarray, shape: tuple[int, ...]) -> float:

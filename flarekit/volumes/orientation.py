@@ -25,8 +25,9 @@ class Reorientation:
 
         `affine` (4, 4) maps voxel (i, j, k, 1) to RAS+ mm. Raises ValueError when it is singular or not finite.
         """
-        spacing = np.linalg.norm(affine[:3, :3], axis=0)
-        if not np.isfinite(affine).all() or spacing.min() == 0:
+        with np.errstate(over="ignore"):
+            spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        if not (np.isfinite(affine).all() and np.isfinite(spacing).all()) or spacing.min() == 0:
             raise ValueError("the affine is singular or not finite")
         directions = affine[:3, :3] / spacing
         if abs(np.linalg.det(directions)) < _FLAT:

@@ -13,6 +13,7 @@ import numpy as np
 _LINE_BYTES, _LINES = 1 << 16, 10_000  # a header with longer lines, or more, is none
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
+_LARGEST = 1e15  # a length in mm beyond this is none
 _SHOWN = 60  # characters of a bad value in a message
 
 
@@ -58,11 +59,11 @@ class TextHeader:
         return self.finite(name, self.fields[name].split(), count) if name in self.fields else default
 
     def finite(self, name: str, words: list[str], count: int) -> np.ndarray:
-        """(count,) float64 of `words`, which are a part of field `name`."""
+        """(count,) float64 of `words`, which are a part of field `name`, within what can be squared and summed."""
         if len(words) != count or not all(map(_NUMBER.fullmatch, words)):
             raise self.refusal(name)
         numbers = np.array([float(word) for word in words])
-        if not np.isfinite(numbers).all():
+        if (np.abs(numbers) > _LARGEST).any():
             raise self.refusal(name)
         return numbers
 
