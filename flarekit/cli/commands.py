@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flarekit.cli import bench, evaluate, models, store, train
 from flarekit.cli.app import app
+from flarekit.cli.check import check
 from flarekit.cli.demo import demo
 from flarekit.cli.doctor import doctor
 from flarekit.cli.phantom import phantom
@@ -16,6 +17,7 @@ from flarekit.cli.segment import segment
 app.command(epilog="Example: `flarekit demo -o flarekit-demo`")(demo)
 app.command(epilog="Example: `flarekit segment case.nii.gz -o mask.nii.gz --overlay mask.png`")(segment)
 app.command(epilog="Example: `flarekit propagate ct.nii.gz sketch.nii.gz -o mask.nii.gz --slices 10,30,50`")(propagate)
+app.command(epilog="Example: `flarekit check FLARE22Train --workers 2`")(check)
 app.command(epilog="Example: `flarekit preprocess FLARE22Train -o stores/flare22 --workers 2`")(preprocess)
 app.add_typer(store.app, name="store")
 app.add_typer(train.app, name="train")

@@ -1,0 +1,65 @@
+"""One case: its image, its label map, and whether they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from flarekit.check.findings import ERROR, IMAGE, LABEL, Finding
+from flarekit.check.grids import grid_findings, pair_findings
+from flarekit.check.intensity import intensity_findings
+from flarekit.check.inventory import Entry
+from flarekit.check.label_ids import Naming, label_findings
+from flarekit.check.stored import FileFacts, StoredVolume, facts_of, read_unchecked, sample_of
+from flarekit.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseReport:
+    """What was found in a case."""
+
+    name: str
+    image: FileFacts | None = None  # None where there is none, or it cannot be read
+    label: FileFacts | None = None
+    voxels: dict[int, int] = field(default_factory=dict)  # of the label map, by id
+    findings: tuple[Finding, ...] = ()
+
+    def with_finding(self, finding: Finding) -> CaseReport:
+        """The report with one more finding."""
+        return replace(self, findings=(*self.findings, finding))
+
+
+def check_case(entry: Entry, naming: Naming | None) -> CaseReport:
+    """Read both files of a case once and say what is wrong; a file that cannot be read is a finding too."""
+    findings = list(entry.findings)
+    image, problems = _opened(entry.image, IMAGE)
+    findings += problems
+    image_facts = None if image is None else facts_of(image)
+    if image is not None and image_facts is not None:
+        findings += intensity_findings(image_facts, sample_of(image))
+    label, problems = _opened(entry.label, LABEL)
+    findings += problems
+    voxels: dict[int, int] = {}
+    if label is not None:
+        voxels, problems = label_findings(label, entry.labelled, naming)
+        findings += problems
+    if image is not None and label is not None:
+        findings += pair_findings(image.volume, label.volume)
+    return CaseReport(
+        name=entry.name,
+        image=image_facts,
+        label=None if label is None else facts_of(label),
+        voxels=voxels,
+        findings=tuple(findings),
+    )
+
+
+def _opened(path: Path | None, file: str) -> tuple[StoredVolume | None, Iterator[Finding] | list[Finding]]:
+    if path is None:
+        return None, []
+    try:
+        stored = read_unchecked(path)
+    except InputError as error:
+        return None, [Finding(severity=ERROR, code="unreadable", file=file, text=f"{error.what}. {error.remedy}")]
+    return stored, grid_findings(stored, file)

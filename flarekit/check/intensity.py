@@ -1,0 +1,83 @@
+"""Whether a volume's values can be HU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from flarekit.check.findings import ERROR, IMAGE, NOTE, WARNING, Finding
+from flarekit.check.stored import FileFacts
+from flarekit.volumes.hu import SCANNER_OFFSET, find_offset
+
+_NARROW_HU = 100  # between the 1st and 99th percentile: a CT with air, fat or bone in it spans more
+_NORMALISED = 20  # z-scores and the like lie within
+_FEW_VALUES = 60  # different values that a label map may have
+_PADDING_HU = -1100  # nothing in a patient is thinner than air
+_DENSEST_HU = 32767  # what is kept of a voxel
+
+
+def intensity_findings(facts: FileFacts, sample: np.ndarray) -> list[Finding]:
+    """What speaks against the values being HU; `sample` (z, h, w) are some of them."""
+    if facts.broken:
+        return [
+            Finding(
+                severity=ERROR, code="nan", file=IMAGE, repair="NaN and infinite voxels set to -1024",
+                text=f"{facts.broken} voxels are NaN or infinite. Replace them, for example by -1024 (air).",
+            ),
+            *_range_findings(facts, sample),
+        ]  # fmt: skip
+    return list(_range_findings(facts, sample))
+
+
+def _range_findings(facts: FileFacts, sample: np.ndarray) -> Iterator[Finding]:
+    if not facts.low < facts.high:
+        yield _error("constant", f"holds no image: every voxel is {facts.low:g}.")
+    elif facts.low >= 0 and facts.high <= 255:
+        yield _not_hu(facts, sample)
+    elif abs(facts.low) <= _NORMALISED and abs(facts.high) <= _NORMALISED:
+        yield _error("normalised", f"values of {facts.low:g}..{facts.high:g}: normalised, not HU. {_AGAIN}")
+    elif find_offset(sample):
+        yield Finding(
+            severity=WARNING, code="offset", file=IMAGE, repair=f"{SCANNER_OFFSET} taken off every value",
+            text=f"values are HU + {SCANNER_OFFSET}: the RescaleIntercept was lost. Commands take it off "
+            "(--hu-offset auto).",
+        )  # fmt: skip
+    else:
+        yield from _doubts(facts, sample)
+
+
+def _not_hu(facts: FileFacts, sample: np.ndarray) -> Finding:
+    if facts.high <= 1:
+        return _error("scaled", f"values of {facts.low:g}..{facts.high:g}: scaled, not HU. {_AGAIN}")
+    values = np.unique(sample)
+    if len(values) <= _FEW_VALUES and (values == np.rint(values)).all():
+        return _error("label-map", f"looks like a label map with ids up to {facts.high:g}: name it with --labels.")
+    return _error("8-bit", f"values of {facts.low:g}..{facts.high:g}: an 8-bit image, not HU. {_AGAIN}")
+
+
+def _doubts(facts: FileFacts, sample: np.ndarray) -> Iterator[Finding]:
+    first, last = np.percentile(sample, (1, 99))
+    if facts.low >= 0:
+        yield _warning(
+            "all-positive",
+            f"values of {facts.low:g}..{facts.high:g}, none below 0: no CT in HU, or one with an offset that is not "
+            "plain to see. If you know it is, take it off with --hu-offset N.",
+        )
+    elif last - first < _NARROW_HU:
+        yield _warning("narrow", f"98 % of the values lie in {first:g}..{last:g}: too narrow for a CT in HU.")
+    if facts.high > _DENSEST_HU:
+        yield _warning("huge", f"values up to {facts.high:g}: read as {_DENSEST_HU}. Were negative numbers unsigned?")
+    if facts.low < _PADDING_HU:
+        yield Finding(severity=NOTE, code="padding", file=IMAGE, text=f"values from {facts.low:g}: padding, as air.")
+
+
+_AGAIN = "Export the CT again with its HU."
+
+
+def _error(code: str, text: str) -> Finding:
+    return Finding(severity=ERROR, code=code, text=text, file=IMAGE)
+
+
+def _warning(code: str, text: str) -> Finding:
+    return Finding(severity=WARNING, code=code, text=text, file=IMAGE)

@@ -1,0 +1,130 @@
+"""What a volume file says about itself, found in one reading of it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from flarekit.volumes import Volume
+from flarekit.volumes.hu import sampled
+from flarekit.volumes.raw import RawVolume
+from flarekit.volumes.reading import read_stored
+
+_LETTERS = ("SI", "PA", "LR")  # of canonical axes z, h, w, along and against them
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredVolume:
+    """A file's numbers, unchecked, and what its reader warned of."""
+
+    volume: Volume  # stored numbers (Z, H, W)
+    raw: RawVolume  # how to scale them
+    warnings: tuple[str, ...]  # one sentence each
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileFacts:
+    """What is shown of a file, in its own axes."""
+
+    name: str  # of the file, without its folder
+    shape: tuple[int, ...]  # as the file says it, axes of length 1 included
+    spacing_mm: tuple[float, ...]  # along the file's first three axes
+    axes: str  # where they run to: RAS, LPS, ...
+    dtype: str  # the type numbers are stored in
+    low: float  # the lowest finite value, scaled
+    high: float  # the highest
+    broken: int  # voxels that are NaN or infinite
+    digest: str  # of shape and values: the same for the same voxels in any format and type
+
+    def to_json(self) -> dict[str, object]:
+        """A plain dictionary."""
+        return {
+            "file": self.name,
+            "shape": list(self.shape),
+            "spacing_mm": [round(mm, 4) for mm in self.spacing_mm],
+            "axes": self.axes,
+            "dtype": self.dtype,
+            "range": [self.low, self.high] if np.isfinite([self.low, self.high]).all() else None,
+        }
+
+
+def read_unchecked(path: Path) -> StoredVolume:
+    """The numbers of a file, whatever they are. Raises InputError when it cannot be read."""
+    with _heard(path) as warnings:
+        volume, raw = read_stored(path)
+    return StoredVolume(volume=volume, raw=raw, warnings=tuple(warnings))
+
+
+def facts_of(stored: StoredVolume) -> FileFacts:
+    """What there is to know about a file's numbers and grid, slice by slice."""
+    low, high, broken = np.inf, -np.inf, 0
+    digest = hashlib.sha256(repr(stored.volume.array.shape).encode())
+    for plane in stored.volume.array:
+        values = scaled(plane, stored.raw)
+        digest.update(np.ascontiguousarray(values, dtype=np.float32).data)
+        finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+        broken += values.size - finite.size
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    source = stored.volume.source
+    return FileFacts(
+        name=stored.volume.path.name if stored.volume.path else "",
+        shape=stored.raw.stored_shape or source.shape,
+        spacing_mm=tuple(np.linalg.norm(source.affine[:3, :3], axis=0).tolist()),
+        axes=axis_codes(stored.volume),
+        dtype=str(stored.volume.array.dtype),
+        low=low,
+        high=high,
+        broken=broken,
+        digest=digest.hexdigest(),
+    )
+
+
+def scaled(numbers: np.ndarray, raw: RawVolume) -> np.ndarray:
+    """Values of stored numbers: the array itself where the file scales nothing, else float64."""
+    return numbers * raw.slope + raw.intercept if raw.is_scaled else numbers
+
+
+def sample_of(stored: StoredVolume) -> np.ndarray:
+    """(z, h, w) about a million of the values, evenly spread; NaN as air."""
+    values = scaled(sampled(stored.volume.array), stored.raw)
+    return np.nan_to_num(values, nan=-1024.0) if values.dtype.kind == "f" else values
+
+
+def axis_codes(volume: Volume) -> str:
+    """Where the file's axes run to, as nibabel writes it: RAS, LPS, ..."""
+    turned = volume.source.reorientation
+    letters = [letter[int(flip)] for letter, flip in zip(_LETTERS, turned.flips, strict=True)]
+    return "".join(letters[turned.axes.index(axis)] for axis in range(3))
+
+
+@contextmanager
+def _heard(path: Path) -> Iterator[list[str]]:
+    """What flarekit's readers log in the block, without the file's name, in place of printing it."""
+    heard: list[str] = []
+    logger, handler = logging.getLogger("flarekit.volumes"), _Listener(heard, f"{path}: ")
+    logger.addHandler(handler)
+    before, logger.propagate = logger.propagate, False
+    try:
+        yield heard
+    finally:
+        logger.propagate = before
+        logger.removeHandler(handler)
+
+
+class _Listener(logging.Handler):
+    """Keeps warnings, less what they start with."""
+
+    def __init__(self, heard: list[str], prefix: str) -> None:
+        super().__init__(logging.WARNING)
+        self.heard, self.prefix = heard, prefix
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one."""
+        self.heard.append(record.getMessage().removeprefix(self.prefix))
