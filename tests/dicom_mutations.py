@@ -93,7 +93,6 @@ def main(folder: Path, count: int, seed: int) -> None:
         for number in range(count):
             rng = np.random.default_rng((seed, number, len(content)))
             path.write_bytes(mutated(content, rng))
-            (folder / "last").write_bytes(path.read_bytes())
             tally[attempt(path)] += 1
         path.unlink()
         print(name, dict(tally), flush=True)
