@@ -10,7 +10,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-
 import volume_mutations
 from volume_mutations import SAMPLES, limit_memory
 

@@ -96,10 +96,10 @@ def _nifti_header_mutant(whole: bytes, rng: np.random.Generator) -> bytes:
 def _fitting(code: str, rng: np.random.Generator) -> float:
     if code == "f":
         return float(rng.choice([np.nan, np.inf, -np.inf, 0.0, -1.0, 1e-38, 3e38, 1.5, 348.0, 353.0, 1e9, 2.0**31]))
-    fitting = [
-        n for n in INTEGERS if -(2 ** (8 * struct.calcsize(code) - 1)) <= n < 2 ** (8 * struct.calcsize(code) - 1)
-    ]
-    return abs(int(rng.choice(fitting))) % 256 if code == "B" else int(rng.choice(fitting))
+    if code == "B":
+        return int(rng.integers(256))
+    most = 2 ** (8 * struct.calcsize(code) - 1)
+    return int(rng.choice([number for number in INTEGERS if -most <= number < most]))
 
 
 def _cut(whole: bytes, rng: np.random.Generator) -> bytes:

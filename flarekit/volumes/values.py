@@ -57,7 +57,7 @@ def to_ids(array: np.ndarray, raw: RawVolume, path: Path) -> np.ndarray:
 
 
 def _contiguous(array: np.ndarray) -> np.ndarray:
-    """`array` in C order: turned in place where flips are all it takes and its memory may be written to, else a copy."""
+    """`array` in C order: turned in place where flips are all it takes and its memory may be written, else a copy."""
     flipped = tuple(axis for axis, step in enumerate(array.strides) if step < 0)
     straight = np.flip(array, flipped)
     if not (straight.flags.c_contiguous and straight.flags.writeable):
