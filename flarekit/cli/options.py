@@ -27,6 +27,17 @@ Scheduler = Annotated[
         "flarekit, and the same files under the same paths. Install flarekit[distributed].",
     ),
 ]
+Series = Annotated[
+    str | None,
+    typer.Option("--series", help="Which DICOM series of a folder that holds several: its number, or its UID."),
+]
+HuOffset = Annotated[
+    str,
+    typer.Option(
+        "--hu-offset",
+        help="Taken off the CT's values: auto (1024 where they are plainly HU + 1024), none, or a number of HU.",
+    ),
+]
 LabelsFile = Annotated[
     Path | None,
     typer.Option("--dataset", help="A dataset.json with the organs' names and ids; FLARE22's 13 without it."),

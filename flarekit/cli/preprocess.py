@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flarekit.cli import console
-from flarekit.cli.options import Json, LabelsFile, Scheduler, Workers
+from flarekit.cli.options import HuOffset, Json, LabelsFile, Scheduler, Series, Workers
 from flarekit.config.preprocessing import WINDOWS, WindowPreset
 from flarekit.errors import PartialFailure, UsageError
 
@@ -30,11 +30,17 @@ def preprocess(
         str | None,
         typer.Option("--windows", help=f"What to bake: {', '.join(WINDOWS)}. HU takes windows as it is read."),
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", help="Label maps that lie elsewhere: a folder with NAME.nii.gz, or one case's file."),
+    ] = None,
     dataset: LabelsFile = None,
     labelled_organs: Annotated[
         str | None,
         typer.Option("--labelled-organs", help="Organs that the labels cover, as liver,spleen; all without it."),
     ] = None,
+    series: Series = None,
+    hu_offset: HuOffset = "auto",
     compression: Annotated[
         str | None,
         typer.Option("--compression", help="bitshuffle-lz4 (fastest, a new store's), bitshuffle-zstd, gzip or none."),
@@ -54,9 +60,17 @@ def preprocess(
     """
     from flarekit.data.layouts import find_cases
     from flarekit.data.preprocess import preprocess as store_all
+    from flarekit.volumes.hu import parse_offset
 
     baked = _baked(bake_windows, windows)
-    found = find_cases(inputs, dataset_json=dataset, labelled_organs=labelled_organs)
+    found = find_cases(
+        inputs,
+        labels=labels,
+        dataset_json=dataset,
+        labelled_organs=labelled_organs,
+        series=series,
+        hu_offset=parse_offset(hu_offset),
+    )
     store = _store(output, found.labels, baked, compression)
     results = store_all(found.cases, store, workers=workers, scheduler=scheduler, overwrite=not resume)
     _report(output, results, as_json=json)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flarekit.cli import console
-from flarekit.cli.options import Device, Json, LabelsFile, Overwrite, label_set, resolve_device
+from flarekit.cli.options import Device, HuOffset, Json, LabelsFile, Overwrite, Series, label_set, resolve_device
 from flarekit.config.propagation import PropagationConfig
 from flarekit.errors import UsageError
 
@@ -50,6 +50,8 @@ def propagate(
         int, typer.Option("--memory-every", min=0, help="Remember every Nth propagated slice too; 0 none.")
     ] = DEFAULTS.memory_every,
     dataset: LabelsFile = None,
+    series: Series = None,
+    hu_offset: HuOffset = "auto",
     device: Device = "auto",
     overwrite: Overwrite = False,
     json: Json = False,
@@ -62,10 +64,11 @@ def propagate(
     from flarekit.checkpoints import Registry
     from flarekit.propagation.case_files import CaseFiles, propagate_files
     from flarekit.propagation.slice_list import parse_slices
+    from flarekit.volumes.hu import parse_offset
 
     config = PropagationConfig(top_k=top_k or None, before=before, after=after, memory_every=memory_every)
     labels = label_set(dataset)
-    files = CaseFiles(image=case, drawn=masks, output=output)
+    files = CaseFiles(image=case, drawn=masks, output=output, series=series, hu_offset=parse_offset(hu_offset))
     files.check(overwrite=overwrite)
     report = propagate_files(
         files,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flarekit.cli import console
-from flarekit.cli.options import Device, Json, resolve_device
+from flarekit.cli.options import Device, HuOffset, Json, resolve_device
 from flarekit.errors import PartialFailure
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def pseudolabel(
     round_number: Annotated[
         int, typer.Option("--round", min=1, help="Round of training and labelling, for the ledger.")
     ] = 1,
+    hu_offset: HuOffset = "auto",
     device: Device = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start anew, over the ledger and labels that are there.")
@@ -41,10 +42,11 @@ def pseudolabel(
     from flarekit.data.layouts import find_cases
     from flarekit.files import require_writable
     from flarekit.reference import ReferenceModule
+    from flarekit.volumes.hu import parse_offset
 
     names, registry = [name.strip() for name in models.split(",") if name.strip()], Registry.default()
     settings = round_settings([registry.card(name) for name in names], threshold=threshold, number=round_number)
-    cases = find_cases(inputs).cases
+    cases = find_cases(inputs, hu_offset=parse_offset(hu_offset)).cases
     require_writable(output / LEDGER)
     target = resolve_device(device)
     modules = [ReferenceModule(registry.load(name, kind="reference"), device=target) for name in names]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flarekit.cli import console
-from flarekit.cli.options import Device, Json, Overwrite, resolve_device
+from flarekit.cli.options import Device, HuOffset, Json, Overwrite, Series, resolve_device
 from flarekit.config.reference import SELECTIONS, SamplingConfig, SelectionConfig
 from flarekit.config.segment import SegmentConfig
 from flarekit.errors import UsageError
@@ -22,7 +22,7 @@ SAMPLING, SELECTION = SamplingConfig(), SelectionConfig()
 
 
 def segment(
-    case: Annotated[Path, typer.Argument(help="A CT: .nii, .nii.gz, .nrrd, .mha, or a folder of DICOM.")],
+    case: Annotated[Path, typer.Argument(help="A CT: .nii, .nii.gz, .nrrd, .mha, or DICOM (a folder or its zip).")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The label map; CASE_seg.nii.gz here without it.")
     ] = None,
@@ -49,15 +49,18 @@ def segment(
         bool, typer.Option("--no-propagation", help="Run the reference module on every slice instead.")
     ] = False,
     overlay: Annotated[Path | None, typer.Option("--overlay", help="Draw the result to this PNG.")] = None,
+    series: Series = None,
+    hu_offset: HuOffset = "auto",
     device: Device = "auto",
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Segment the organs of a CT; a JSON beside the mask says volumes, confidence, and what made it."""
     from flarekit.pipeline.files import SegmentFiles, load_models, segment_file
+    from flarekit.volumes.hu import parse_offset
 
     config = _config(sample_every, max_references, slices_per_organ, selection)
-    files = SegmentFiles.of(case, output, overlay)
+    files = SegmentFiles.of(case, output, overlay, series=series, hu_offset=parse_offset(hu_offset))
     files.check(overwrite=overwrite)
     models = load_models(model, None if no_propagation else propagation_model, resolve_device(device))
     segmentation, result = segment_file(files, models, config, overwrite=overwrite)

@@ -55,6 +55,7 @@ class Record:
     organ_scores: dict[str, dict[str, float | None]]  # by checkpoint and organ; None: left out
     mask: str | None  # the pseudo-label's file, relative to the ledger; None when rejected
     seconds: float
+    hu_offset: int = 0  # what was taken off the image's values to make them HU
 
 
 class Ledger:

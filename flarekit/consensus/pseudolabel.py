@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -137,7 +136,7 @@ def _outcome(case: CaseFiles, models: Sequence[ReferenceModule], output: Path, l
 
 def _is_done(known: Record, image: Path, output: Path) -> bool:
     """Whether nothing is left to do. Raises InputError when the record is of another image."""
-    if known.image_sha256 != _digest(image):
+    if known.image_sha256 != sha256(image):
         raise InputError(
             f"is another image than the {known.case!r} in the ledger",
             where=image,
@@ -148,7 +147,7 @@ def _is_done(known: Record, image: Path, output: Path) -> bool:
 
 def _label_case(case: CaseFiles, models: Sequence[ReferenceModule], output: Path, settings: RoundSettings) -> Record:
     start = time.perf_counter()
-    volume = read_volume(case.image)
+    volume = read_volume(case.image, hu_offset=case.hu_offset)
     consensus = label_by_consensus(volume, models)
     kept, reason = judge(consensus.agreement, settings.threshold)
     labels = models[0].labels
@@ -159,13 +158,14 @@ def _label_case(case: CaseFiles, models: Sequence[ReferenceModule], output: Path
     names = [model.card.reference for model in models]
     return Record(
         case=case.name,
-        image_sha256=_digest(case.image),
+        image_sha256=sha256(case.image),
         kept=kept,
         reason=reason,
         score=consensus.agreement.mean,
         model_scores={name: consensus.agreement.of_model(m) for m, name in enumerate(names)},
         organ_scores={name: _by_organ(consensus.agreement.dice[m], labels) for m, name in enumerate(names)},
         mask=mask,
+        hu_offset=volume.hu_offset,
         seconds=round(time.perf_counter() - start, 2),
     )
 
@@ -173,11 +173,3 @@ def _label_case(case: CaseFiles, models: Sequence[ReferenceModule], output: Path
 def _by_organ(dice: np.ndarray, labels: LabelSet) -> dict[str, float | None]:
     pairs = zip(labels.names, dice, strict=True)
     return {name: None if np.isnan(value) else float(value) for name, value in pairs}
-
-
-def _digest(image: Path) -> str:
-    """SHA-256 of a file, or of a DICOM folder's files in the order of their own digests."""
-    if image.is_file():
-        return sha256(image)
-    digests = sorted(sha256(file) for file in image.iterdir() if file.is_file())
-    return hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -12,6 +12,7 @@ import numpy as np
 from flarekit.config.preprocessing import WindowPreset
 from flarekit.labels import LabelSet
 from flarekit.volumes import SourceGrid
+from flarekit.volumes.hu import AUTO
 from flarekit.volumes.orientation import Reorientation
 
 FORMAT, VERSION = "flarekit-case", 1
@@ -29,6 +30,8 @@ class CaseHeader:
     labelled: tuple[int, ...] = ()  # classes that the case's labels cover; empty for a case without labels
     labels_sha256: str = ""  # of the label file; empty without labels
     baked: WindowPreset | None = None  # windows baked into `image`; None where `hu` is stored
+    hu_offset: int = 0  # what was taken off the source's values to make them HU
+    hu_offset_asked: str = AUTO  # what was asked to be taken off: auto, or a number
 
     def to_attributes(self) -> dict[str, Any]:
         """Plain values, readable without flarekit, that `from_attributes` reads back."""
@@ -47,6 +50,8 @@ class CaseHeader:
             "label_set": json.dumps(self.label_set.to_json()),
             "labelled": self.labelled,
             "windows": "" if self.baked is None else json.dumps(windows_to_json(self.baked)),
+            "hu_offset": self.hu_offset,
+            "hu_offset_asked": self.hu_offset_asked,
         }
 
     @classmethod
@@ -71,6 +76,8 @@ class CaseHeader:
             label_set=LabelSet.from_json(json.loads(attributes["label_set"])),
             labelled=tuple(int(c) for c in attributes["labelled"]),
             baked=windows_from_json(json.loads(windows)) if windows else None,
+            hu_offset=int(attributes.get("hu_offset", 0)),  # absent in older files
+            hu_offset_asked=str(attributes.get("hu_offset_asked", AUTO)),
         )
 
 

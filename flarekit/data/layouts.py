@@ -5,7 +5,7 @@
 | FLARE22 | images/NAME_0000.nii.gz | labels/NAME.nii.gz |
 | nnU-Net | imagesTr/NAME_0000.nii.gz | labelsTr/NAME.nii.gz |
 | plain | NAME.nii.gz or NAME_0000.nii.gz | none |
-| DICOM | any files of one series; the folder is the case | none |
+| DICOM | any files of one series; the folder, or each zip or folder in it, is a case | none |
 
 Label maps may lie elsewhere (`--labels`), called after their cases as NAME.nii.gz.
 A `dataset.json` in the folder names the organs (see `flarekit.labels.read_dataset_json`), and may say with
@@ -18,13 +18,15 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
 
 from flarekit.errors import InputError, UsageError
 from flarekit.labels import FLARE22, LabelSet, read_dataset_json
-from flarekit.volumes.dicom import holds_dicom
+from flarekit.volumes.dicom import holds_dicom, holds_dicom_below, is_archive
 from flarekit.volumes.formats import SUFFIXES, stem
+from flarekit.volumes.hu import AUTO, HuOffset
 
 DESCRIPTION = "dataset.json"
 _LAYOUTS = (("images", "labels"), ("imagesTr", "labelsTr"))
@@ -39,6 +41,8 @@ class CaseFiles:
     image: Path  # the CT: a file, or a folder of DICOM
     label: Path | None = None  # its label map
     labelled: tuple[int, ...] = ()  # classes that the label map covers; empty without one
+    series: str | None = None  # which of a DICOM folder's series
+    hu_offset: HuOffset = AUTO  # what is taken off the CT's values to make them HU
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +59,18 @@ def find_cases(
     labels: Path | None = None,
     dataset_json: Path | None = None,
     labelled_organs: str | None = None,
+    series: str | None = None,
+    hu_offset: HuOffset = AUTO,
 ) -> CaseList:
     """The cases in a data set's folder, or in a list of volumes and folders.
 
     A folder of data sets stands for all of them. `labels` is a folder with the cases' label maps, or the one case's
     label map, in place of those beside the images. `dataset_json` names the organs in place of the data sets' own
     files; `labelled_organs`, names with commas between, says which are labelled in every case, in place of what
-    those files say. Raises InputError when an input is missing or holds no case, labels have no image, a case
-    has two label maps or no name, or two cases share a name; UsageError for an unknown organ, or a list of none.
+    those files say; `series` chooses among each case's DICOM series; `hu_offset` is taken off every CT.
+
+    Raises InputError when an input is missing or holds no case, labels have no image, a case has two label maps or
+    no name, or two cases share a name; UsageError for an unknown organ, or a list of none.
     """
     paths = [inputs] if isinstance(inputs, Path) else list(inputs)
     parts = list(chain.from_iterable(parts_of(path) for path in paths))
@@ -73,7 +81,8 @@ def find_cases(
         labelled = LabelledOrgans.read(description, organs, override=labelled_organs)
         own = cases_of(part, labelled)
         found += own if labels is None else _with_labels(own, labels, labelled)
-    cases = tuple(sorted(found, key=lambda case: case.name))
+    read_as = partial(replace, series=series, hu_offset=hu_offset)
+    cases = tuple(sorted(map(read_as, found), key=lambda case: case.name))
     _refuse_nameless(cases)
     _refuse_duplicates(cases)
     if labels is not None:
@@ -161,11 +170,19 @@ def cases_of(path: Path, labelled: LabelledOrgans) -> list[CaseFiles]:
         return [CaseFiles(name=case_name(volume), image=volume) for volume in volumes]
     if dicom:
         return [CaseFiles(name=path.resolve().name, image=path)]
+    if scans := _scans_in(path):
+        return [CaseFiles(name=case_name(scan), image=scan) for scan in scans]
     raise InputError(
         "holds no case",
         where=path,
         remedy=f"Give volumes ({', '.join(SUFFIXES)}), a folder of them or of DICOM, or one with images/ in it.",
     )
+
+
+def _scans_in(folder: Path) -> list[Path]:
+    """The folders that hold DICOM at any depth, and the zips: one case each."""
+    visible = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    return [path for path in visible if is_archive(path) or (path.is_dir() and holds_dicom_below(path))]
 
 
 def _paired(images: Path, labels: Path, labelled: LabelledOrgans) -> list[CaseFiles]:

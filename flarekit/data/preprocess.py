@@ -18,6 +18,7 @@ from flarekit.data.layouts import CaseFiles
 from flarekit.data.store import SliceStore
 from flarekit.errors import FlarekitError, InputError
 from flarekit.files import remove_leftovers, sha256
+from flarekit.labels import IGNORE
 from flarekit.parallel import Lost, run_cases
 from flarekit.volumes import Volume, read_labels, read_volume, require_same_grid
 
@@ -64,12 +65,12 @@ def preprocess(
 
 def store_case(case: CaseFiles, store: SliceStore, *, overwrite: bool = False) -> CaseResult:
     """Store one case, unless it is there already; the first makes the store. Raises InputError or OutputError."""
-    source, labels = _digest(case.image), _digest(case.label) if case.label else ""
+    source, labels = _digest(case.image, case.series), _digest(case.label) if case.label else ""
     target = store.case_path(case.name)
     is_there = os.path.exists(target)  # unlike Path.exists, False for a name that is too long
     if is_there and not overwrite and _is_unchanged(stored := StoredCase(target), case, store, (source, labels)):
         return CaseResult(name=case.name, status=SKIPPED, slices=stored.depth)
-    volume = read_volume(case.image)
+    volume = read_volume(case.image, hu_offset=case.hu_offset, series=case.series)
     classes = None if case.label is None else _read_classes(case, volume, store)
     header = CaseHeader(
         name=case.name,
@@ -80,6 +81,8 @@ def store_case(case: CaseFiles, store: SliceStore, *, overwrite: bool = False) -
         labelled=case.labelled,
         labels_sha256=labels,
         baked=store.config.baked,
+        hu_offset=volume.hu_offset,
+        hu_offset_asked=str(case.hu_offset),
     )
     compression = store.config.compression
     write_case(
@@ -95,6 +98,7 @@ def _is_unchanged(stored: StoredCase, case: CaseFiles, store: SliceStore, digest
         (header.source_sha256, header.labels_sha256) == digests
         and header.labelled == case.labelled
         and header.baked == config.baked
+        and header.hu_offset_asked == str(case.hu_offset)
         and header.label_set.same_organs(config.labels)
     )
 
@@ -103,17 +107,23 @@ def _read_classes(case: CaseFiles, volume: Volume, store: SliceStore) -> np.ndar
     assert case.label is not None
     labels = read_labels(case.label)
     require_same_grid(volume, labels)
-    return store.labels.to_classes(labels.array, where=case.label)
+    classes = store.labels.to_classes(labels.array, where=case.label)
+    if len(case.labelled) < store.labels.classes - 1 and (classes == IGNORE).any():
+        raise InputError(
+            "is labelled for some organs only, and holds the ignore label: what it ignores could not be told from what "
+            "nobody looked for",
+            where=case.label,
+            remedy="Give the voxels another id, or leave the case out.",
+        )
+    return classes
 
 
-def _digest(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's files whatever their names."""
+def _digest(path: Path, series: str | None = None) -> str:
+    """SHA-256 of a file, or of a folder's files and the DICOM series that is meant."""
     if not path.exists():
         raise InputError("does not exist", where=path, remedy="Check the path.")
-    if path.is_file():
-        return sha256(path)
-    digests = sorted(sha256(file) for file in path.iterdir() if file.is_file())
-    return hashlib.sha256("".join(digests).encode()).hexdigest()
+    digest = sha256(path)
+    return digest if series is None else hashlib.sha256(f"{digest} {series}".encode()).hexdigest()
 
 
 def _reported(case: CaseFiles, store: SliceStore, overwrite: bool) -> CaseResult:

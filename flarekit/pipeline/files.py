@@ -21,6 +21,7 @@ from flarekit.reference import ReferenceModule
 from flarekit.report.overlay import draw_overlay, require_png
 from flarekit.volumes import Volume, read_volume, write_labels
 from flarekit.volumes.formats import stem
+from flarekit.volumes.hu import AUTO, HuOffset
 from flarekit.volumes.writing import require_writable_format, sidecar_path
 
 
@@ -31,11 +32,22 @@ class SegmentFiles:
     image: Path  # the CT
     mask: Path  # the label map to write; its JSON gets the same name
     overlay: Path | None = None  # the PNG to draw
+    series: str | None = None  # which of a DICOM folder's series
+    hu_offset: HuOffset = AUTO  # what is taken off the CT's values to make them HU
 
     @classmethod
-    def of(cls, image: Path, mask: Path | None, overlay: Path | None = None) -> SegmentFiles:
+    def of(
+        cls,
+        image: Path,
+        mask: Path | None,
+        overlay: Path | None = None,
+        *,
+        series: str | None = None,
+        hu_offset: HuOffset = AUTO,
+    ) -> SegmentFiles:
         """With CASE_seg.nii.gz in the current folder for a mask that is not named."""
-        return cls(image=image, mask=mask or Path(f"{stem(image)}_seg.nii.gz"), overlay=overlay)
+        mask = mask or Path(f"{stem(image)}_seg.nii.gz")
+        return cls(image=image, mask=mask, overlay=overlay, series=series, hu_offset=hu_offset)
 
     def check(self, *, overwrite: bool) -> None:
         """Raises InputError or OutputError where the run could not end well."""
@@ -77,7 +89,7 @@ def segment_file(
     """
     watch = Stopwatch()
     with watch.stage("read"):
-        volume = read_volume(case.image)
+        volume = read_volume(case.image, hu_offset=case.hu_offset, series=case.series)
     segmentation = segment(volume, models.reference, models.propagation, config)
     watch.seconds.update(segmentation.seconds)
     with watch.stage("write"):

@@ -28,6 +28,7 @@ def sidecar(
         **FORMAT,
         "flarekit": __version__,
         "image": volume.path.name if volume.path else None,
+        "hu_offset": volume.hu_offset,
         "models": {part: model_entry(card) for part, card in models.items()},
         "organs": [_organ(asdict(organ)) for organ in segmentation.organs],
         "sampled": _numbers(volume, segmentation.sampled),

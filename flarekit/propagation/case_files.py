@@ -16,6 +16,7 @@ from flarekit.labels import LabelSet
 from flarekit.propagation.label_map import propagate_drawing, read_drawing
 from flarekit.propagation.report import report
 from flarekit.volumes import read_labels, read_volume, require_same_grid, write_labels
+from flarekit.volumes.hu import AUTO, HuOffset
 from flarekit.volumes.writing import require_writable_format, sidecar_path
 
 
@@ -26,6 +27,8 @@ class CaseFiles:
     image: Path  # the CT
     drawn: Path  # the label map drawn on some of its slices
     output: Path  # the label map to write; its JSON gets the same name
+    series: str | None = None  # which of a DICOM folder's series
+    hu_offset: HuOffset = AUTO  # what is taken off the CT's values to make them HU
 
     def check(self, *, overwrite: bool) -> None:
         """Raises OutputError where the result could not be written, or would replace what is read."""
@@ -53,7 +56,8 @@ def propagate_files(
     The result has the CT's axes, and slices are counted along them, even where the drawing is stored in others.
     Raises InputError, UsageError or OutputError.
     """
-    masks, image = read_labels(case.drawn), read_volume(case.image)
+    masks = read_labels(case.drawn)
+    image = read_volume(case.image, hu_offset=case.hu_offset, series=case.series)
     require_same_grid(image, masks)
     drawing = read_drawing(replace(image, array=masks.array, path=masks.path), slices, ids)
     result = propagate_drawing(image, drawing, model, config, device)

@@ -38,6 +38,7 @@ def report(
         **FORMAT,
         "flarekit": __version__,
         "image": image.path.name if image.path else None,
+        "hu_offset": image.hu_offset,
         "model": {"checkpoint": card.reference, "weights_sha256": card.weights_sha256},
         "annotated": [{"slice": number_in_file(image, z), "mm": round(image.z_mm(z), 2)} for z in annotated],
         "filled": [number_in_file(image, z) for z in filled],

@@ -12,6 +12,8 @@ from typing import Final, Literal
 
 import numpy as np
 
+from flarekit.errors import UsageError
+
 AUTO: Final = "auto"
 HuOffset = int | Literal["auto"]  # what to take off the values; `auto` takes off 1024 where it is plain to see
 SCANNER_OFFSET = 1024
@@ -24,6 +26,18 @@ _SOFT, _GAP, _BODY = (874, 1174), (424, 774), (424, 32768)
 _FAT_SHARE, _MUSCLE_SHARE = 0.01, 0.03  # of all voxels
 _SOFT_SHARE = 0.5  # of the body
 _GAP_SHARE = 0.5  # of soft tissue
+
+
+def parse_offset(text: str) -> HuOffset:
+    """What `--hu-offset` says: auto, none or a whole number. Raises UsageError."""
+    if text == AUTO:
+        return AUTO
+    try:
+        return 0 if text == "none" else int(text)
+    except ValueError as error:
+        raise UsageError(
+            f"--hu-offset is auto, none or a number of HU, got {text!r}", remedy="Write --hu-offset 1024, say."
+        ) from error
 
 
 def find_offset(values: np.ndarray) -> int:
