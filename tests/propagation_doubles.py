@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from flarekit.models import KeyFeatures
+from flarekit.models import DecoderSkips, KeyFeatures
 
 
 class Stack:
@@ -40,8 +40,10 @@ class Matcher(nn.Module):
     def encode_value(self, image: Tensor, f16: Tensor, mask: Tensor, others: Tensor) -> Tensor:
         return nn.functional.avg_pool2d(mask, 16)
 
-    def decode_skips(self, features: KeyFeatures) -> KeyFeatures:
-        return features
+    def decode_skips(self, features: KeyFeatures) -> DecoderSkips:
+        double, fourfold = (nn.functional.interpolate(features.key, scale_factor=s) for s in (2, 4))
+        return DecoderSkips((features.key, features.key), double, fourfold)
 
-    def decode(self, readout: Tensor, features: KeyFeatures) -> Tensor:
+    def decode(self, readout: Tensor, features: DecoderSkips) -> Tensor:
+        assert features.skip4.shape[-2:] == tuple(4 * side for side in readout.shape[-2:])
         return nn.functional.interpolate((readout - 0.5) * 20, scale_factor=16, mode="nearest")

@@ -15,13 +15,16 @@ def pixel(*probabilities: float) -> torch.Tensor:
     return torch.tensor(probabilities)[:, None, None]
 
 
-def test_equally_near_directions_give_the_normalised_geometric_mean() -> None:
+def test_equally_near_and_sure_directions_give_the_normalised_geometric_mean() -> None:
     fused = fuse(pixel(0.8, 0.2), pixel(0.2, 0.8), (5.0, 5.0), 20.0)
     torch.testing.assert_close(fused, pixel(0.5, 0.5))
-    a, b = math.sqrt(0.9 * 0.6), math.sqrt(0.1 * 0.4)
-    torch.testing.assert_close(
-        fuse(pixel(0.9, 0.1), pixel(0.6, 0.4), (5.0, 5.0), 20.0), pixel(a / (a + b), b / (a + b))
-    )
+
+
+def test_the_surer_direction_weighs_more_by_its_confidence() -> None:
+    # Weights 0.9 : 0.6 = 3 : 2.
+    a, b = 0.9**0.6 * 0.4**0.4, 0.1**0.6 * 0.6**0.4
+    fused = fuse(pixel(0.9, 0.1), pixel(0.4, 0.6), (5.0, 5.0), 20.0)
+    torch.testing.assert_close(fused, pixel(a / (a + b), b / (a + b)))
 
 
 def test_agreeing_directions_stay_as_they_are() -> None:
@@ -42,11 +45,11 @@ def test_confidence_is_the_mean_probability_of_the_pixels_an_object_takes() -> N
 
 
 def frame(z: int, value: float, usable: bool = True) -> Frame:
-    return Frame(z=z, key=torch.zeros(1, 2), value=torch.full((1, 1, 1), value), usable=torch.tensor([usable]))
+    return Frame(z=z, key=torch.zeros(1, 2), value=torch.full((1, 1, 1), value), share=torch.ones(1, 1), usable=torch.tensor([usable]))
 
 
 def read(bank: MemoryBank, z: int = 0, bias: float = 0.0) -> float:
-    return bank.read(torch.zeros(1, 2), z, top_k=None, bias_per_slice=bias).item()
+    return bank.read(torch.zeros(1, 2), z, top_k=None, bias_per_slice=bias).value.item()
 
 
 def test_the_ring_forgets_the_oldest_and_never_an_annotated_slice() -> None:

@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutlineConfig:
+    """How outlines between annotated slices count beside the network. Raises ValueError on values that cannot be."""
+
+    use: bool = True  # False: the network alone
+    blur_mm: float = 1.0  # distance from an outline at which the odds are e to one, beside an annotated slice
+    blur_per_mm: float = 0.15  # what that distance gains with every mm to the nearest annotated slice
+    limit: float = 6.0  # log-odds at most
+    fade_mm: float = 20.0  # distance to the nearest annotated slice over which the log-odds fall by e
+    absent_mm: float = 5.0  # distance outside its outline at which an object counts on slices that do not show it
+
+    def __post_init__(self) -> None:
+        for name in ("blur_mm", "limit", "fade_mm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is positive, got {getattr(self, name)}")
+        for name in ("blur_per_mm", "absent_mm"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is not negative, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,17 +35,26 @@ class PropagationConfig:
     after: int | None = None  # slices filled above an annotated one (the paper's k2); None: up to the next
     memory_every: int = 0  # every n-th propagated slice is remembered too; 0: annotated slices alone
     memory_frames: int = 8  # propagated slices remembered at a time, the oldest is forgotten first
+    memory_budget_mb: int = 2048  # for the memory: all annotated slices, and as many propagated ones as fit beside
     fusion_mm: float = 20.0  # distance over which a direction's weight falls by e where two directions meet
     objects_at_once: int = 4  # objects decoded in one batch: bounds the memory that decoding takes
+    refine: bool = False  # annotated slices are found anew like all others, instead of coming out as they went in
+    dense: bool = False  # every object is decoded and encoded on the whole of every slice
+    here_above: float = 0.05  # share of a token's attention that lies on an object, from which it is looked for there
+    margin_px: int = 48  # of the network's input, around where an object is looked for or remembered
+    outlines: OutlineConfig = field(default_factory=OutlineConfig)  # evidence beside the network's
+    views_mb: int = 256  # for the last slices' features, which the way back uses again
 
     def __post_init__(self) -> None:
-        for field in ("top_k", "memory_frames", "objects_at_once"):
-            value = getattr(self, field)
+        for name in ("top_k", "memory_frames", "memory_budget_mb", "objects_at_once", "views_mb"):
+            value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{field} is at least 1, got {value}")
-        for field in ("distance_bias_per_mm", "before", "after", "memory_every"):
-            value = getattr(self, field)
+                raise ValueError(f"{name} is at least 1, got {value}")
+        for name in ("distance_bias_per_mm", "before", "after", "memory_every", "margin_px"):
+            value = getattr(self, name)
             if value is not None and value < 0:
-                raise ValueError(f"{field} is not negative, got {value}")
+                raise ValueError(f"{name} is not negative, got {value}")
+        if not 0 <= self.here_above < 1:
+            raise ValueError(f"here_above lies in 0..1 (1 excluded), got {self.here_above}")
         if not self.fusion_mm > 0:
             raise ValueError(f"fusion_mm is positive, got {self.fusion_mm}")

@@ -49,9 +49,25 @@ class NetworkGrid:
             return planes
         return F.interpolate(planes, self.native, mode="bilinear", align_corners=False, antialias=True)
 
+    def from_network_weights(self) -> tuple[Tensor, Tensor]:
+        """float32 rows (H, h) and columns (W, w): `from_network` of planes p is rows @ p @ columns.T, part by part."""
+        left, right, top, bottom = self._padding()
+        rows = _axis_weights(self.native[0], self.resampled[0])
+        columns = _axis_weights(self.native[1], self.resampled[1])
+        return F.pad(rows, (top, bottom)), F.pad(columns, (left, right))
+
     def _padding(self) -> tuple[int, int, int, int]:
         rows, columns = (c - r for c, r in zip(self.canvas, self.resampled, strict=True))
         return columns // 2, columns - columns // 2, rows // 2, rows - rows // 2
+
+
+def _axis_weights(native: int, resampled: int) -> Tensor:
+    """(native, resampled) weights of the bilinear interpolation along one axis."""
+    if native == resampled:
+        return torch.eye(native)
+    unit = torch.eye(resampled)[None, None]
+    planes = F.interpolate(unit, (native, resampled), mode="bilinear", align_corners=False, antialias=True)
+    return planes[0, 0]
 
 
 def _canvas(pixels: int, config: PreprocessingConfig) -> int:

@@ -56,8 +56,8 @@ def propagate_files(
     The result has the CT's axes, and slices are counted along them, even where the drawing is stored in others.
     Raises InputError, UsageError or OutputError.
     """
-    masks = read_labels(case.drawn)
     image = read_volume(case.image, hu_offset=case.hu_offset, series=case.series)
+    masks = read_labels(case.drawn, like=image)
     require_same_grid(image, masks)
     drawing = read_drawing(replace(image, array=masks.array, path=masks.path), slices, ids)
     result = propagate_drawing(image, drawing, model, config, device)

@@ -13,6 +13,8 @@ from tqdm import tqdm
 from flarekit.config.propagation import PropagationConfig
 from flarekit.data.slices import VolumeSlices
 from flarekit.models import STCN
+from flarekit.propagation.native import NativeGrid, decide
+from flarekit.propagation.outlines import Outlines
 from flarekit.propagation.propagate import SliceResult, propagate
 from flarekit.propagation.ranges import filled_slices
 
@@ -42,34 +44,65 @@ def fill_slices(
     bool, the objects annotated there. Pixels given to an annotated object come out exactly as they went in.
     Progress goes to stderr. Raises ValueError as `propagate` does.
     """
-    masks = {z: _to_network(slices, classes, objects) for z, classes in annotated.items()}
-    known = {z: torch.from_numpy(mask) for z, mask in (frame_mask or {}).items()}
-    results = propagate(network, slices, masks, config, frame_mask=known)
+    masks = _NetworkMasks(slices, annotated, objects)
+    known = {z: np.ones(objects, dtype=bool) for z in annotated} | dict(frame_mask or {})
+    results = propagate(
+        network, slices, masks, config, frame_mask={z: torch.from_numpy(mask) for z, mask in known.items()}
+    )
+    finish = _Finish(slices, annotated, known, config, next(network.parameters()).device)
     total = len(filled_slices(annotated, len(slices), config))
     for result in tqdm(results, desc="propagating", unit="slice", total=total, disable=None, leave=False):
-        fixed = known.get(result.z, torch.ones(objects, dtype=torch.bool))
-        yield FilledSlice(
-            z=result.z,
-            classes=_to_native(slices, result, annotated.get(result.z), fixed),
-            confidence=result.confidence.cpu().numpy(),
-        )
+        yield finish(result)
 
 
-def _to_network(slices: VolumeSlices, classes: np.ndarray, objects: int) -> Tensor:
-    """Masks (K, h, w) float32 in 0..1 on the network's grid."""
-    labels = torch.arange(1, objects + 1)[:, None, None]
-    own = torch.from_numpy(np.ascontiguousarray(classes))[None] == labels
-    return slices.grid.to_network(own[None].float())[0]
+class _Finish:
+    """Turns the network's answers into whole label slices."""
+
+    def __init__(
+        self,
+        slices: VolumeSlices,
+        annotated: Mapping[int, np.ndarray],
+        known: Mapping[int, np.ndarray],
+        config: PropagationConfig,
+        device: torch.device,
+    ) -> None:
+        self._annotated, self._known, self._config = annotated, known, config
+        self._grid = NativeGrid.of(slices.grid, device)
+        spacing_mm = slices.volume.spacing_mm
+        self._outlines = Outlines(annotated, known, spacing_mm, config.outlines) if annotated else None
+
+    def __call__(self, result: SliceResult) -> FilledSlice:
+        z, objects = result.z, len(result.confidence)
+        given = None if self._config.refine else self._annotated.get(z)
+        fixed = np.zeros(objects, dtype=bool) if given is None else self._known[z]
+        if given is not None and fixed.all():
+            return FilledSlice(z=z, classes=given, confidence=np.ones(objects, dtype=np.float32))
+        outlines = (self._outlines, z) if self._outlines and self._config.outlines.use else None
+        decision = decide(result.found, self._grid, np.flatnonzero(fixed).tolist(), objects, outlines)
+        classes, sure = decision.classes, decision.confidence.numpy()
+        if given is not None:
+            classes, sure = _keep(given, fixed, classes), np.where(fixed, np.float32(1), sure)
+        return FilledSlice(z=z, classes=classes, confidence=sure)
 
 
-def _to_native(slices: VolumeSlices, result: SliceResult, given: np.ndarray | None, fixed: Tensor) -> np.ndarray:
-    """(H, W) uint8 of a result; the given classes of fixed objects stay, and no other pixel becomes one."""
-    if given is not None and bool(fixed.all()):
-        return given
-    planes = slices.grid.from_network(result.probabilities[None])[0]
-    if given is None:
-        return planes.argmax(dim=0).to(torch.uint8).cpu().numpy()
-    planes[1:][fixed.to(planes.device)] = -1
-    found = planes.argmax(dim=0).to(torch.uint8).cpu().numpy()
-    stays = np.isin(given, 1 + np.flatnonzero(fixed.numpy()))
-    return np.where(stays, given, found)
+def _keep(given: np.ndarray, fixed: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """(H, W) uint8: the given pixels of fixed objects, what was found elsewhere."""
+    return np.where(np.isin(given, 1 + np.flatnonzero(fixed)), given, found)
+
+
+class _NetworkMasks(Mapping[int, Tensor]):
+    """Annotated slices as masks (K, h, w) float32 in 0..1 on the network's grid, made anew whenever asked for."""
+
+    def __init__(self, slices: VolumeSlices, annotated: Mapping[int, np.ndarray], objects: int) -> None:
+        self._grid, self._annotated = slices.grid, annotated
+        self._labels = torch.arange(1, objects + 1)[:, None, None]
+
+    def __getitem__(self, z: int) -> Tensor:
+        own = torch.from_numpy(np.ascontiguousarray(self._annotated[z]))[None] == self._labels
+        return self._grid.to_network(own[None].float())[0]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._annotated)
+
+    def __len__(self) -> int:
+        return len(self._annotated)

@@ -13,11 +13,14 @@ FLOOR = 1e-4  # smallest probability in a logarithm: one direction's certainty a
 def fuse(below: Tensor, above: Tensor, distances_mm: tuple[float, float], fusion_mm: float) -> Tensor:
     """Probabilities (K+1, h, w) of both directions as one, background included.
 
-    Log-probabilities are averaged with weights exp(-distance / fusion_mm) that sum to 1; the distances are
-    those to the annotated slice each direction came from.
+    Log-probabilities are averaged with weights exp(-distance / fusion_mm) x confidence that sum to 1 at every pixel;
+    the distances are those to the annotated slice each direction came from, a direction's confidence is its largest
+    probability there.
     """
     difference_mm = distances_mm[1] - distances_mm[0]
-    weight = 1 / (1 + math.exp(-max(-500.0, min(500.0, difference_mm / fusion_mm))))
+    odds = math.exp(max(-50.0, min(50.0, difference_mm / fusion_mm)))
+    nearer = odds * below.amax(dim=0) / above.amax(dim=0)
+    weight = nearer / (1 + nearer)
     logits = weight * below.clamp_min(FLOOR).log() + (1 - weight) * above.clamp_min(FLOOR).log()
     return logits.softmax(dim=0)
 

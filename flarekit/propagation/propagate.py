@@ -2,34 +2,31 @@
 
 All annotated slices are in memory at once and near ones count for more, so both directions are one pass.
 With `memory_every`, propagated slices are remembered too: each gap between annotated slices is then walked
-upwards and downwards and the two answers are fused. Slices are read one at a time; what is kept of them is
-the memory and, while a gap is walked twice, its probabilities.
+upwards and downwards and the two answers are fused where they meet. Slices are read one at a time. What is kept
+of them is bounded whatever the volume's length: the memory, the last few views, and the answers that wait for
+the other direction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from flarekit.config.propagation import PropagationConfig
-from flarekit.models import STCN, aggregate
+from flarekit.models import STCN
+from flarekit.propagation.boxes import TOKEN_PX, Box, boxes_around
+from flarekit.propagation.found import Found, assemble
 from flarekit.propagation.fusion import confidence, fuse
-from flarekit.propagation.memory import MemoryBank
+from flarekit.propagation.memory import MemoryBank, ring_places
 from flarekit.propagation.ranges import Gap, gaps
-from flarekit.propagation.step import View, decode, look, query, remember
+from flarekit.propagation.step import View, decode, remember
+from flarekit.propagation.views import Slices, Views
 
-
-class Slices(Protocol):
-    """The axial slices of a volume, as flarekit.data.slices.VolumeSlices gives them."""
-
-    @property
-    def spacing_z_mm(self) -> float: ...
-    def __len__(self) -> int: ...
-    def images(self, slices: Sequence[int]) -> Tensor: ...
+FADED = 4.0  # lengths `fusion_mm` after which the farther of two directions counts for nothing: exp(-4) is 2 %
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +34,14 @@ class SliceResult:
     """The answer for one slice, on the network's grid and device."""
 
     z: int  # slice number
-    probabilities: Tensor  # (K+1, h, w) float32, background first, summing to 1
+    frame: Box  # the whole slice
+    found: Found  # the objects that are here
     confidence: Tensor  # (K,) float32 in 0..1; 1 for an object annotated on this slice
+
+    @property
+    def probabilities(self) -> Tensor:
+        """(K+1, h, w) float32, background first, summing to 1."""
+        return self.found.on(range(len(self.confidence)), self.frame).planes
 
 
 def propagate(
@@ -61,112 +64,146 @@ def propagate(
     outside = sorted(z for z in annotated if not 0 <= z < len(slices))
     if not annotated or outside:
         raise ValueError(f"annotated slices lie in 0..{len(slices) - 1}, got {outside or 'none'}")
-    device = next(network.parameters()).device
-    masks = {z: annotated[z].to(device) for z in sorted(annotated)}
-    known = {z: _known(masks[z], frame_mask.get(z) if frame_mask else None) for z in masks}
-    walk = _Walk(network.eval(), slices, config, _fill_memory(network, slices, masks, known, config))
-    for z in masks:
-        yield walk.annotated(z, masks[z], known[z])
-    for gap in gaps(masks, len(slices), config):
+    given = Given(annotated, frame_mask or {}, next(network.parameters()).device)
+    views = Views(network.eval(), slices, config.views_mb)
+    walk = _Walk(views, slices.spacing_z_mm, config, _fill_memory(views, given, config))
+    for z in given.slices:
+        yield walk.found(z) if config.refine else walk.annotated(z, *given.on(z))
+    for gap in gaps(given.slices, len(slices), config):
         yield from walk.both_ways(gap) if config.memory_every else walk.single_pass(gap)
 
 
-def _known(masks: Tensor, known: Tensor | None) -> Tensor:
-    if known is None:
-        return torch.ones(len(masks), dtype=torch.bool, device=masks.device)
-    return known.to(masks.device)
+@dataclass(frozen=True)
+class Given:
+    """The annotated slices; their masks are brought to the device one slice at a time."""
+
+    annotated: Mapping[int, Tensor]  # as for `propagate`
+    frame_mask: Mapping[int, Tensor]  # as for `propagate`
+    device: torch.device
+
+    @property
+    def slices(self) -> list[int]:
+        """From the lowest up."""
+        return sorted(self.annotated)
+
+    def on(self, z: int) -> tuple[Tensor, Tensor]:
+        """Masks (K, h, w) of slice z, and (K,) bool, whose is known."""
+        masks = self.annotated[z].to(self.device)
+        known = self.frame_mask.get(z, torch.ones(len(masks), dtype=torch.bool))
+        return masks, known.to(self.device)
 
 
 @torch.inference_mode()
-def _fill_memory(
-    network: STCN,
-    slices: Slices,
-    masks: Mapping[int, Tensor],
-    known: Mapping[int, Tensor],
-    config: PropagationConfig,
-) -> MemoryBank:
+def _fill_memory(views: Views, given: Given, config: PropagationConfig) -> MemoryBank:
     memory: MemoryBank | None = None
-    for z in masks:
-        frame = remember(network, _view(network, slices, z), masks[z], known[z])
+    for z in given.slices:
+        masks, known = given.on(z)
+        frame = remember(views.at(z), masks, known, margin=_margin(config), at_once=config.objects_at_once)
         if memory is None:
-            passing = config.memory_frames if config.memory_every else 0
-            memory = MemoryBank(frame, permanent=len(masks), passing=passing)
+            wanted, permanent = config.memory_frames if config.memory_every else 0, len(given.slices)
+            passing = ring_places(frame, permanent=permanent, wanted=wanted, budget_mb=config.memory_budget_mb)
+            memory = MemoryBank(frame, permanent=permanent, passing=passing)
         memory.keep(frame)
     assert memory is not None
     return memory
 
 
-def _view(network: STCN, slices: Slices, z: int) -> View:
-    return look(network, slices.images([z]).to(next(network.parameters()).device), z)
+def _margin(config: PropagationConfig) -> int | None:
+    """Tokens around an object; None where it is dense."""
+    return None if config.dense else -(-config.margin_px // TOKEN_PX)
 
 
 @dataclass(frozen=True)
 class _Walk:
     """A network on its way through the slices of a volume, and what it remembers of them."""
 
-    network: STCN
-    slices: Slices
+    views: Views
+    spacing_z_mm: float
     config: PropagationConfig
     memory: MemoryBank
 
     @torch.inference_mode()
     def annotated(self, z: int, masks: Tensor, known: Tensor) -> SliceResult:
         """An annotated slice: its masks as given; objects not annotated on it in the room that they leave."""
+        rows, columns = (pixels // TOKEN_PX for pixels in masks.shape[-2:])
+        frame = Box(0, rows, 0, columns)
         room = 1 - masks[known].sum(dim=0, keepdim=True)
-        probabilities, sure = torch.cat((room, masks)), torch.ones(len(masks), device=masks.device)
+        planes, sure = torch.cat((room, masks)), torch.ones(len(masks), device=masks.device)
         if not known.all():
-            found = aggregate(self._own(_view(self.network, self.slices, z))[~known]) * room
-            probabilities[:1], probabilities[1:][~known] = found[:1], found[1:]
-            sure[~known] = confidence(probabilities)[~known]
-        return SliceResult(z=z, probabilities=probabilities, confidence=sure)
+            others = self._find(self.views.at(z), ~known)
+            whole = others.on(range(len(masks)), frame).planes
+            planes[:1], planes[1:][~known] = whole[:1] * room, whole[1:][~known] * room
+            sure[~known] = confidence(planes)[~known]
+        return SliceResult(z=z, frame=frame, found=Found(tuple(range(len(masks))), frame, planes), confidence=sure)
 
     def single_pass(self, gap: Gap) -> Iterator[SliceResult]:
         """The slices of a gap, each read from the annotated slices alone."""
         for z in gap.slices:
-            yield _result(z, self._find(z))
+            yield self.found(z)
 
     def both_ways(self, gap: Gap) -> Iterator[SliceResult]:
         """The slices of a gap, walked upwards and downwards with a growing memory, and fused where both came."""
-        upwards = dict(self._stroll(gap.forward))
-        for z, above in self._stroll(gap.backward):
-            below = upwards.pop(z, None)
-            if below is None:
-                yield _result(z, above)
-                continue
-            distances = (z - gap.forward.start + 1, gap.backward.start + 1 - z)
-            below_mm, above_mm = (slices * self.slices.spacing_z_mm for slices in distances)
-            yield _result(z, fuse(below, above, (below_mm, above_mm), self.config.fusion_mm))
-        for z, below in upwards.items():
-            yield _result(z, below)
+        meeting = gap.meeting(math.ceil(FADED * self.config.fusion_mm / self.spacing_z_mm))
+        upwards: dict[int, SliceResult] = {}
+        for below in self._stroll(meeting.forward):
+            if below.z in meeting.backward:
+                upwards[below.z] = replace(below, found=below.found.halved())
+            else:
+                yield below
+        for above in self._stroll(meeting.backward):
+            yield self._fused(upwards.pop(above.z), above, gap) if above.z in upwards else above
 
-    def _stroll(self, slices: range) -> Iterator[tuple[int, Tensor]]:
-        """Probabilities slice by slice, every n-th slice being remembered on the way."""
+    def _fused(self, below: SliceResult, above: SliceResult, gap: Gap) -> SliceResult:
+        objects, box = below.found.joined(above.found)
+        distances = (below.z - gap.forward.start + 1, gap.backward.start + 1 - below.z)
+        below_mm, above_mm = (slices * self.spacing_z_mm for slices in distances)
+        ends = below.found.on(objects, box).planes, above.found.on(objects, box).planes
+        fused = fuse(ends[0], ends[1], (below_mm, above_mm), self.config.fusion_mm)
+        return self._result(below.z, below.frame, Found(objects, box, fused))
+
+    def _stroll(self, slices: range) -> Iterator[SliceResult]:
+        """Slice by slice, every n-th slice being remembered on the way."""
         self.memory.forget_passing()
         for step, z in enumerate(slices, start=1):
-            yield z, self._find(z, remembered=step % self.config.memory_every == 0)
+            result = self.found(z)
+            if step % self.config.memory_every == 0:
+                self._pass_by(result)
+            yield result
 
     @torch.inference_mode()
-    def _find(self, z: int, *, remembered: bool = False) -> Tensor:
-        """Probabilities (K+1, h, w) of slice z."""
-        view = _view(self.network, self.slices, z)
-        probabilities = aggregate(self._own(view))
-        if remembered:
-            found = probabilities[1:]
-            everything = torch.ones(len(found), dtype=torch.bool, device=found.device)
-            self.memory.pass_by(remember(self.network, view, found, everything))
-        return probabilities
+    def _pass_by(self, result: SliceResult) -> None:
+        found = result.probabilities[1:]
+        everything = torch.ones(len(found), dtype=torch.bool, device=found.device)
+        view, margin = self.views.at(result.z), _margin(self.config)
+        self.memory.pass_by(remember(view, found, everything, margin=margin, at_once=self.config.objects_at_once))
 
-    def _own(self, view: View) -> Tensor:
-        """Each object's own probability (K, h, w)."""
+    @torch.inference_mode()
+    def found(self, z: int) -> SliceResult:
+        """What the memory finds on slice z."""
+        view = self.views.at(z)
+        return self._result(z, view.frame, self._find(view, self.memory.annotated_objects))
+
+    def _find(self, view: View, wanted: Tensor) -> Found:
+        """The wanted objects (K,) bool, each looked for where its own memory tokens are read."""
         readout = self.memory.read(
-            query(view),
+            view.query,
             view.z,
             top_k=self.config.top_k,
-            bias_per_slice=self.config.distance_bias_per_mm * self.slices.spacing_z_mm,
+            bias_per_slice=self.config.distance_bias_per_mm * self.spacing_z_mm,
         )
-        own = decode(self.network, view, readout, self.config.objects_at_once)
-        return own * self.memory.annotated_objects[:, None, None]
+        boxes = self._boxes(readout.share.unflatten(1, view.frame.size), wanted & self.memory.annotated_objects, view)
+        return assemble(decode(view, readout.value, boxes, self.config.objects_at_once), view.frame, readout.value)
 
+    def _boxes(self, share: Tensor, wanted: Tensor, view: View) -> dict[int, Box]:
+        """Where to look for each of the wanted objects that are here, from their shares (K, h, w) of the attention."""
+        margin = _margin(self.config)
+        if margin is None:
+            return dict.fromkeys(wanted.nonzero().flatten().tolist(), view.frame)
+        hot = (share > self.config.here_above) & wanted[:, None, None]
+        return {k: box for k, box in enumerate(boxes_around(hot, margin)) if box is not None}
 
-def _result(z: int, probabilities: Tensor) -> SliceResult:
-    return SliceResult(z=z, probabilities=probabilities, confidence=confidence(probabilities))
+    def _result(self, z: int, frame: Box, found: Found) -> SliceResult:
+        sure = torch.ones(len(self.memory.annotated_objects), device=found.planes.device)
+        if found.objects:
+            sure[list(found.objects)] = confidence(found.planes)
+        return SliceResult(z=z, frame=frame, found=found, confidence=sure)

@@ -21,6 +21,20 @@ class Gap:
         """All slices of the gap that are filled, from the lowest up."""
         return sorted({*self.forward, *self.backward})
 
+    def meeting(self, overlap: int) -> Gap:
+        """The same slices, each direction going at most half of `overlap` beyond the middle where the other came too.
+
+        The directions then share at most about `overlap` slices, however long the gap.
+        """
+        reach = (len(self.slices) + overlap + 1) // 2
+        lowest, highest = self.backward.stop + 1, self.forward.stop  # what backward reaches, what forward does not
+        if not self.forward or not self.backward:
+            return self
+        return Gap(
+            range(self.forward.start, min(self.forward.stop, max(self.forward.start + reach, lowest))),
+            range(self.backward.start, max(self.backward.stop, min(self.backward.start - reach, highest - 1)), -1),
+        )
+
 
 def gaps(annotated: Collection[int], depth: int, config: PropagationConfig) -> list[Gap]:
     """The gaps of a volume of `depth` slices, from the lowest up.

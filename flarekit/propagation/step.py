@@ -2,48 +2,141 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from flarekit.models import STCN, KeyFeatures
+from flarekit.models import STCN, DecoderSkips, KeyFeatures
+from flarekit.propagation.boxes import TOKEN_PX, Box, batches, boxes_around, frame_of, touched_tokens
+from flarekit.propagation.found import Patch, grown
 from flarekit.propagation.memory import Frame
 
+RIM = 1  # tokens along a crop's border whose values are not used: the encoder saw the crop end there
 
-class View(NamedTuple):
+
+@dataclass(frozen=True)
+class View:
     """A slice as the network sees it."""
 
+    network: STCN
     z: int  # slice number
     image: Tensor  # (1, 3, h, w) in 0..1
     features: KeyFeatures  # of that image
 
+    @cached_property
+    def skips(self) -> DecoderSkips:
+        """The decoder's terms that all objects share."""
+        return self.network.decode_skips(self.features)
+
+    @property
+    def size_mb(self) -> float:
+        """About what it takes in memory: the skips are as large as the features."""
+        return (self.image.nbytes + 2 * sum(part.nbytes for part in self.features)) / 1e6
+
+    @property
+    def frame(self) -> Box:
+        """The whole slice."""
+        return frame_of(self.features.key)
+
+    @property
+    def query(self) -> Tensor:
+        """The key as query tokens (Q, C)."""
+        return _tokens(self.features.key)[0]
+
 
 def look(network: STCN, image: Tensor, z: int) -> View:
     """The view of slice z from its image (1, 3, h, w) on the network's device."""
-    return View(z, image, network.encode_key(image))
+    return View(network, z, image, network.encode_key(image))
 
 
-def remember(network: STCN, view: View, masks: Tensor, usable: Tensor) -> Frame:
-    """A memory frame from masks (K, h, w) in 0..1; `usable` (K,) bool says whose mask is known."""
+def remember(view: View, masks: Tensor, usable: Tensor, *, margin: int | None, at_once: int) -> Frame:
+    """A memory frame from masks (K, h, w) in 0..1; `usable` (K,) bool says whose mask is known.
+
+    Values are those of a slice that shows nobody's mask but all the others', and around each object its own,
+    `margin` tokens beyond its mask; without a margin every object's value is encoded on the whole slice.
+    """
     masks = masks.to(view.image) * usable.to(view.image)[:, None, None]
-    others = (masks.sum(dim=0) - masks).clamp(0, 1)
-    value = network.encode_value(view.image, view.features.f16, masks[:, None], others[:, None])
-    return Frame(z=view.z, key=_tokens(view.features.key)[0], value=_tokens(value), usable=usable)
+    share = F.avg_pool2d(masks[:, None], TOKEN_PX).flatten(1)
+    planes = _values(view, masks, at_once) if margin is None else _values_around(view, masks, margin, at_once)
+    return Frame(z=view.z, key=view.query, value=_tokens(planes), share=share, usable=usable)
 
 
-def query(view: View) -> Tensor:
-    """The view's key as query tokens (Q, C)."""
-    return _tokens(view.features.key)[0]
+def decode(view: View, readout: Tensor, boxes: Mapping[int, Box], at_once: int) -> dict[int, Patch]:
+    """Each object's own probability where its box is, larger where it reaches the border, from readouts (K, Q, V)."""
+    planes = readout.transpose(1, 2).unflatten(2, view.frame.size)
+    found: dict[int, Patch] = {}
+    wanted = dict(boxes)
+    while wanted:
+        for group in batches(wanted, at_once):
+            found |= _decode_alike(view, planes, {k: wanted[k] for k in group})
+        larger = {k: grown(found[k], view.frame) for k in wanted}
+        wanted = {k: box for k, box in larger.items() if box is not None}
+    return found
 
 
-def decode(network: STCN, view: View, readout: Tensor, objects_at_once: int) -> Tensor:
-    """Each object's own probability (K, h, w) from its readout (K, Q, V)."""
-    height, width = view.features.key.shape[-2:]
-    planes = readout.transpose(1, 2).unflatten(2, (height, width))
-    skips = network.decode_skips(view.features)
-    logits = [network.decode(part, skips) for part in planes.split(objects_at_once)]
-    return torch.cat(logits)[:, 0].float().sigmoid()
+def _decode_alike(view: View, planes: Tensor, boxes: Mapping[int, Box]) -> dict[int, Patch]:
+    """Patches of objects whose boxes have equal sides."""
+    readout = torch.stack([box.cut(planes[k]) for k, box in boxes.items()])
+    logits = view.network.decode(readout, _cut_skips(view.skips, list(boxes.values()), view.frame))
+    own = logits[:, 0].float().sigmoid()
+    return {k: Patch(box, own[row]) for row, (k, box) in enumerate(boxes.items())}
+
+
+def _cut_skips(skips: DecoderSkips, boxes: list[Box], frame: Box) -> DecoderSkips:
+    """The skips of each box; those of the whole slice stay one for all."""
+    if all(box == frame for box in boxes):
+        return skips
+
+    def cut(planes: Tensor, scale: int) -> Tensor:
+        return torch.cat([box.cut(planes, scale) for box in boxes])
+
+    first, second = skips.fusion
+    return DecoderSkips((cut(first, 1), cut(second, 1)), cut(skips.skip8, 2), cut(skips.skip4, 4))
+
+
+def _values(view: View, masks: Tensor, at_once: int) -> Tensor:
+    """Values (K, V, h, w) of masks (K, H, W), each encoded on the whole slice."""
+    values = _encode(view, masks, masks.sum(dim=0), dict.fromkeys(range(len(masks)), view.frame), at_once)
+    return torch.stack([values[k] for k in range(len(masks))])
+
+
+def _values_around(view: View, masks: Tensor, margin: int, at_once: int) -> Tensor:
+    """Values (K, V, h, w) of masks (K, H, W), each encoded around its mask; elsewhere all objects are others."""
+    everyone = masks.sum(dim=0)
+    boxes = {k: box for k, box in enumerate(boxes_around(touched_tokens(masks), margin)) if box is not None}
+    nobody = _encode(view, torch.zeros_like(masks[:1]), everyone, {0: view.frame}, 1)[0]
+    planes = nobody.repeat(len(masks), 1, 1, 1)
+    for k, value in _encode(view, masks, everyone, boxes, at_once).items():
+        inner = _inner(boxes[k], view.frame)
+        inner.cut(planes[k]).copy_(inner.within(boxes[k]).cut(value))
+    return planes
+
+
+def _encode(view: View, masks: Tensor, everyone: Tensor, boxes: Mapping[int, Box], at_once: int) -> dict[int, Tensor]:
+    """Values (V, h, w) of objects with masks (K, H, W) inside their boxes; the others are `everyone` else."""
+    values: dict[int, Tensor] = {}
+    for group in batches(boxes, at_once):
+        cut = [(masks[k], boxes[k]) for k in group]
+        own = torch.stack([box.cut(mask, TOKEN_PX) for mask, box in cut])[:, None]
+        others = torch.stack([box.cut(everyone - mask, TOKEN_PX) for mask, box in cut])[:, None].clamp(0, 1)
+        image = torch.cat([box.cut(view.image, TOKEN_PX) for _, box in cut])
+        f16 = torch.cat([box.cut(view.features.f16) for _, box in cut])
+        values |= dict(zip(group, view.network.encode_value(image, f16, own, others), strict=True))
+    return values
+
+
+def _inner(box: Box, frame: Box) -> Box:
+    """The box without its rim, where that is not the slice's own border."""
+    return Box(
+        box.top + RIM * (box.top > frame.top),
+        box.bottom - RIM * (box.bottom < frame.bottom),
+        box.left + RIM * (box.left > frame.left),
+        box.right - RIM * (box.right < frame.right),
+    )
 
 
 def _tokens(planes: Tensor) -> Tensor:

@@ -1,0 +1,109 @@
+"""Outlines between annotated slices: what a mask's shape alone says of the slices in between.
+
+Annotation tools fill between slices by going over linearly from one signed distance to the next (Raya and Udupa,
+"Shape-based interpolation of multidimensional objects", IEEE Transactions on Medical Imaging 1990). Near an
+annotated slice that is hard to beat, far from one it knows nothing. Here it is evidence of its own: log-odds that
+are steep close to an annotated slice, soft and weak far from it, and added to the network's.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import distance_transform_edt
+
+from flarekit.config.propagation import OutlineConfig
+
+BAND_MM = 30.0  # farther outside an outline, distances are not told apart
+
+Region = tuple[slice, slice]  # rows and columns of a slice
+
+
+class Distance(NamedTuple):
+    """Signed distance to an outline in mm, positive inside, where it is not farther outside than BAND_MM."""
+
+    region: Region
+    mm: np.ndarray  # float32
+
+
+class Outlines:
+    """The outlines of the annotated slices, measured when they are first needed."""
+
+    def __init__(
+        self,
+        annotated: Mapping[int, np.ndarray],
+        known: Mapping[int, np.ndarray],
+        spacing_mm: tuple[float, float, float],
+        config: OutlineConfig,
+    ) -> None:
+        """`annotated` and `known` as for `fill_slices`, one entry in both for each annotated slice."""
+        objects = len(next(iter(known.values())))
+        self._annotated, self._spacing_mm, self._config = annotated, spacing_mm, config
+        self._slices = [[z for z in sorted(annotated) if known[z][k]] for k in range(objects)]
+        self._distance = lru_cache(maxsize=4 * objects)(self._measured)
+
+    def log_odds(self, z: int, objects: Sequence[int], region: Region) -> np.ndarray:
+        """float32 (len(objects), rows, columns): how much more likely than not each object is, pixel by pixel."""
+        return np.stack([self._one(z, k, region) for k in objects])
+
+    def _one(self, z: int, k: int, region: Region) -> np.ndarray:
+        below, above = self._neighbours(z, k)
+        nearest_mm = min(abs(z - below), abs(z - above)) * self._spacing_mm[0]
+        share = (z - below) / (above - below) if above > below else 0.0
+        distance = (1 - share) * self._on(below, k, region)
+        if share:
+            distance += share * self._on(above, k, region)
+        distance /= self._config.blur_mm + self._config.blur_per_mm * nearest_mm
+        limit, fading = self._config.limit, math.exp(-nearest_mm / self._config.fade_mm)
+        return distance.clip(-limit, limit, out=distance) * np.float32(fading)
+
+    def _neighbours(self, z: int, k: int) -> tuple[int, int]:
+        """The slices at or nearest below and above z that object k is annotated on; one twice beyond the last."""
+        slices = self._slices[k]
+        below, above = bisect_right(slices, z) - 1, bisect_left(slices, z)
+        return slices[max(0, below)], slices[min(above, len(slices) - 1)]
+
+    def _on(self, z: int, k: int, region: Region) -> np.ndarray:
+        """Distances (rows, columns) in mm on annotated slice z; the same everywhere when the object is not there."""
+        shape = tuple(part.stop - part.start for part in region)
+        distance = self._distance(z, k)
+        if distance is None:
+            return np.full(shape, -self._config.absent_mm, dtype=np.float32)
+        mm = np.full(shape, -BAND_MM, dtype=np.float32)
+        overlap = tuple(
+            slice(max(a.start, b.start), max(a.start, b.start, min(a.stop, b.stop)))
+            for a, b in zip(region, distance.region, strict=True)
+        )
+        mm[_from(overlap, region)] = distance.mm[_from(overlap, distance.region)]
+        return mm
+
+    def _measured(self, z: int, k: int) -> Distance | None:
+        mask = self._annotated[z] == k + 1
+        if not mask.any():
+            return None
+        pixels = [math.ceil(BAND_MM / spacing) for spacing in self._spacing_mm[1:]]
+        region = _around(mask, pixels)
+        mask = mask[region]
+        outside = distance_transform_edt(~mask, self._spacing_mm[1:])
+        inside = distance_transform_edt(mask, self._spacing_mm[1:]) if not mask.all() else np.full(mask.shape, BAND_MM)
+        return Distance(region, np.maximum(inside - outside, -BAND_MM).astype(np.float32))
+
+
+def _around(mask: np.ndarray, margin: Sequence[int]) -> Region:
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    first, second = (
+        slice(max(0, int(indices[0]) - wide), min(side, int(indices[-1]) + 1 + wide))
+        for indices, wide, side in zip((rows, columns), margin, mask.shape, strict=True)
+    )
+    return first, second
+
+
+def _from(part: Sequence[slice], whole: Region) -> Region:
+    """A part of a slice counted from the corner of another that holds it."""
+    first, second = (slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, whole, strict=True))
+    return first, second

@@ -1,0 +1,41 @@
+"""Slices as the network sees them, each looked at once: the last few are kept for the way back."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from flarekit.models import STCN
+from flarekit.propagation.step import View, look
+
+
+class Slices(Protocol):
+    """The axial slices of a volume, as flarekit.data.slices.VolumeSlices gives them."""
+
+    @property
+    def spacing_z_mm(self) -> float: ...
+    def __len__(self) -> int: ...
+    def images(self, slices: Sequence[int]) -> Tensor: ...
+
+
+class Views:
+    """The views of a volume's slices; the least recently used go when those kept outgrow `budget_mb`."""
+
+    def __init__(self, network: STCN, slices: Slices, budget_mb: int) -> None:
+        self._network, self._slices, self._budget_mb = network, slices, budget_mb
+        self._kept: OrderedDict[int, View] = OrderedDict()
+
+    @torch.inference_mode()
+    def at(self, z: int) -> View:
+        """The view of slice z, on the network's device."""
+        if z not in self._kept:
+            device = next(self._network.parameters()).device
+            self._kept[z] = look(self._network, self._slices.images([z]).to(device), z)
+            while len(self._kept) > 1 and len(self._kept) * self._kept[z].size_mb > self._budget_mb:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(z)
+        return self._kept[z]
