@@ -88,6 +88,8 @@ def _offset(hu: np.ndarray, path: Path) -> int:
 def _require_there(path: Path) -> None:
     if not os.path.exists(path):  # unlike Path.exists, False for a name that is too long
         raise InputError("does not exist", where=path, remedy="Check the path.")
+    if not (path.is_file() or path.is_dir()):
+        raise InputError("is a pipe or device", where=path, remedy="Give the name of a file.")
 
 
 def _is_dicom(path: Path) -> bool:
@@ -99,13 +101,11 @@ def _read_raw(path: Path, series: str | None) -> RawVolume:
         return read_dicom(path, series)
     if series is not None:
         raise UsageError(f"--series chooses among DICOM series, and {path} is not DICOM", remedy="Leave it out.")
-    if not path.is_file():
-        raise InputError("is a pipe or device", where=path, remedy="Give the name of a file.")
     for suffixes, read in _READERS.items():
         if path.name.lower().endswith(suffixes):
             return read(path)
     raise InputError(
         "is not a volume that flarekit reads",
         where=path,
-        remedy=f"Give one of {', '.join(SUFFIXES)}, or a folder or zip with one DICOM series.",
+        remedy=f"Give one of {', '.join(SUFFIXES)}, or a folder or zip with a DICOM series, or convert it to .nii.gz.",
     )
