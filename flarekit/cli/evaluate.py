@@ -27,7 +27,11 @@ def masks(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Dice of every organ and case. An organ absent from both masks scores 1, from one of them 0."""
+    """Dice of every organ and case. An organ absent from both masks scores 1, from one of them 0.
+
+    Organs that the dataset.json does not list under "labelled_organs" for a case are not scored in it.
+    """
+    from flarekit.data.layouts import LabelledOrgans
     from flarekit.evaluation.cases import pair_cases, score_pairs
     from flarekit.evaluation.tables import scores_to_csv, scores_to_json
 
@@ -38,7 +42,11 @@ def masks(
     wanted = {labels.names[c - 1] for c in labels.parse(organs)}
     if not wanted:
         raise UsageError(f"{organs!r} names no organ", remedy=f"Known: {', '.join(labels.names)}.")
-    scores = [case.only(wanted) for case in score_pairs(pair_cases(predicted, truth), labels)]
+    labelled = LabelledOrgans.read(dataset, labels) if dataset is not None else None
+    scores = [case.only(wanted) for case in score_pairs(pair_cases(predicted, truth), labels, labelled)]
+    scores = [case for case in scores if case.dice]
+    if not scores:
+        raise UsageError("no case is labelled for these organs", remedy="Leave out --organs, or name others.")
     result = scores_to_json(scores)
     if csv is not None:
         files.write_text(csv, scores_to_csv(scores), overwrite=overwrite)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from flarekit.data.layouts import LabelledOrgans
 from flarekit.errors import InputError
 from flarekit.evaluation.dice import CaseScores, score_case
 from flarekit.labels import LabelSet
@@ -50,17 +51,24 @@ def pair_cases(predicted: Path, true: Path) -> tuple[Pair, ...]:
     return tuple(Pair(name=name, predicted=predictions[name], true=truths[name]) for name in sorted(truths))
 
 
-def score_pairs(pairs: Sequence[Pair], labels: LabelSet) -> Iterator[CaseScores]:
-    """The scores of every case. Raises InputError when files cannot be read or lie on different grids."""
+def score_pairs(
+    pairs: Sequence[Pair], labels: LabelSet, labelled: LabelledOrgans | None = None
+) -> Iterator[CaseScores]:
+    """The scores of every case, of the organs that `labelled` says its truth covers, of all without it.
+
+    Raises InputError when files cannot be read or lie on different grids.
+    """
+    labelled = labelled or LabelledOrgans(default=labels.parse(None))
     for pair in tqdm(pairs, desc="scoring", unit="case", disable=None, leave=False):
         predicted, true = read_labels(pair.predicted), read_labels(pair.true)
         require_same_grid(predicted, true)
-        yield score_case(
+        scores = score_case(
             pair.name,
             labels.to_classes(predicted.array, where=pair.predicted),
             labels.to_classes(true.array, where=pair.true),
             labels.names,
         )
+        yield scores.only({labels.names[c - 1] for c in labelled.of(pair.name)})
 
 
 def _label_maps(folder: Path) -> dict[str, Path]:

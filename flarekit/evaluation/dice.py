@@ -52,7 +52,7 @@ class CaseScores:
     """Dice of one case."""
 
     case: str  # its name
-    dice: dict[str, float]  # by organ
+    dice: dict[str, float]  # by organ; those that the case is not labelled for are left out
 
     @property
     def mean(self) -> float:
@@ -76,10 +76,16 @@ def score_case(case: str, predicted: np.ndarray, true: np.ndarray, organs: Seque
 
 
 def organ_means(scores: Sequence[CaseScores]) -> dict[str, float]:
-    """The mean over cases for every organ. Raises ValueError without a case."""
+    """The mean of every organ over the cases that have it. Raises ValueError without a case."""
     if not scores:
         raise ValueError("a mean needs at least one case")
-    return {organ: fmean(case.dice[organ] for case in scores) for organ in scores[0].dice}
+    return {organ: fmean(case.dice[organ] for case in scores if organ in case.dice) for organ in scored_organs(scores)}
+
+
+def scored_organs(scores: Sequence[CaseScores]) -> tuple[str, ...]:
+    """The organs that at least one case has, in the order of the fullest cases."""
+    fullest_first = sorted(scores, key=lambda case: -len(case.dice))
+    return tuple(dict.fromkeys(organ for case in fullest_first for organ in case.dice))
 
 
 def _voxels(classes: np.ndarray, organs: int) -> np.ndarray:

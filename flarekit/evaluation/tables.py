@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from flarekit.evaluation.dice import CaseScores, organ_means
+from flarekit.evaluation.dice import CaseScores, organ_means, scored_organs
 
 
 def scores_to_json(scores: Sequence[CaseScores]) -> dict[str, Any]:
@@ -21,14 +21,19 @@ def scores_to_json(scores: Sequence[CaseScores]) -> dict[str, Any]:
 
 
 def scores_to_csv(scores: Sequence[CaseScores]) -> str:
-    """One line a case: its name, Dice of every organ, and the mean over organs. Raises ValueError without a case."""
+    """One line a case: its name, Dice of every organ (empty where it is not labelled), and the mean over organs.
+
+    Raises ValueError without a case.
+    """
     if not scores:
         raise ValueError("a table needs at least one case")
+    organs = scored_organs(scores)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("case", *scores[0].dice, "mean"))
+    writer.writerow(("case", *organs, "mean"))
     for s in scores:
-        writer.writerow((s.case, *(f"{value:.4f}" for value in s.dice.values()), f"{s.mean:.4f}"))
+        values = (f"{s.dice[organ]:.4f}" if organ in s.dice else "" for organ in organs)
+        writer.writerow((s.case, *values, f"{s.mean:.4f}"))
     return text.getvalue()
 
 
