@@ -131,7 +131,10 @@ def output_errors(target: Path) -> Iterator[None]:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    """The SHA-256 of a file's bytes, or of a folder's files whatever their names, as 64 hexadecimal digits."""
+    if path.is_dir():
+        digests = sorted(sha256(file) for file in path.rglob("*") if file.is_file())
+        return hashlib.sha256("".join(digests).encode()).hexdigest()
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):

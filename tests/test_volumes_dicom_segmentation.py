@@ -58,6 +58,25 @@ def test_a_single_slice_takes_its_thickness(tmp_path):
     assert labels.array.shape == (1, *SHAPE[1:]) and labels.spacing_mm[0] == pytest.approx(5.0)
 
 
+def test_a_segmentation_of_some_slices_is_laid_on_the_whole_ct(tmp_path):
+    ct = read_volume(write_series(tmp_path / "ct"))
+    for level in range(SHAPE[0]):
+        file = save(segmentation(MASKS[:1], (level,), (3,)), tmp_path / "seg.dcm")
+        labels = read_labels(file, like=ct)
+        require_same_grid(ct, labels)
+        assert labels.path == file
+        assert [z for z, plane in enumerate(labels.array) if plane.any()] == [level]
+        assert np.array_equal(labels.array[level] == 3, MASKS[0])
+
+
+@pytest.mark.parametrize("levels", [(0.5, 1.5), (-1, 0), (3, 4)])
+def test_a_segmentation_off_the_ct_is_refused(tmp_path, levels):
+    ct = read_volume(write_series(tmp_path / "ct"))
+    file = save(segmentation(MASKS[:2], levels, (1, 1)), tmp_path / "seg.dcm")
+    with pytest.raises(InputError, match="does not lie on the image's grid"):
+        read_labels(file, like=ct)
+
+
 def test_segments_that_overlap_are_refused(tmp_path):
     seg = segmentation(MASKS[[0, 0]], (1, 1), (1, 2))
     with pytest.raises(InputError, match="segments that overlap: 1 and 2"):

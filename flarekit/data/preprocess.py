@@ -105,7 +105,7 @@ def _is_unchanged(stored: StoredCase, case: CaseFiles, store: SliceStore, digest
 
 def _read_classes(case: CaseFiles, volume: Volume, store: SliceStore) -> np.ndarray:
     assert case.label is not None
-    labels = read_labels(case.label)
+    labels = read_labels(case.label, like=volume)
     require_same_grid(volume, labels)
     classes = store.labels.to_classes(labels.array, where=case.label)
     if len(case.labelled) < store.labels.classes - 1 and (classes == IGNORE).any():

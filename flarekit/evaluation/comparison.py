@@ -39,7 +39,8 @@ def compare_on_files(
     At most n offsets are taken for every n-th slice. Raises InputError when the files cannot be read, lie on
     different grids, or leave nothing to score.
     """
-    image, masks = read_volume(case), read_labels(truth)
+    image = read_volume(case)
+    masks = read_labels(truth, like=image)
     require_same_grid(image, masks)
     classes = labels.to_classes(masks.array, where=truth)
     config = config or PropagationConfig()

@@ -8,9 +8,10 @@ NIFTI_SUFFIXES = (".nii.gz", ".nii")
 NRRD_SUFFIXES = (".nrrd",)
 METAIMAGE_SUFFIXES = (".mha", ".mhd")
 SUFFIXES = NIFTI_SUFFIXES + NRRD_SUFFIXES + METAIMAGE_SUFFIXES
+DICOM_SUFFIXES = (".dcm", ".zip")  # DICOM files may have any name, and often have this one
 
 
 def stem(path: Path) -> str:
     """The file's name without its volume suffix: case.nii.gz is case."""
-    suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s)), "")
+    suffix = next((s for s in SUFFIXES + DICOM_SUFFIXES if path.name.lower().endswith(s)), "")
     return path.name[: len(path.name) - len(suffix)]

@@ -11,6 +11,7 @@ import numpy as np
 
 from flarekit.errors import InputError, UsageError
 from flarekit.volumes.dicom import is_archive, is_dicom_file, read_dicom, read_dicom_labels
+from flarekit.volumes.embedding import embedded
 from flarekit.volumes.formats import METAIMAGE_SUFFIXES, NIFTI_SUFFIXES, NRRD_SUFFIXES, SUFFIXES
 from flarekit.volumes.hu import AUTO, HuOffset, find_offset, holds_bytes, take_off
 from flarekit.volumes.metaimage import read_metaimage
@@ -42,17 +43,20 @@ def read_volume(path: Path, *, hu_offset: HuOffset = AUTO, series: str | None = 
     return replace(volume, array=hu, hu_offset=offset)
 
 
-def read_labels(path: Path) -> Volume:
+def read_labels(path: Path, *, like: Volume | None = None) -> Volume:
     """A label map as ids (Z, H, W), uint8 where they fit, else int32, from the formats of `read_volume`.
 
-    A DICOM-SEG gives the numbers of its segments, on a grid from its lowest to its highest slice.
+    A DICOM-SEG gives the numbers of its segments. It leaves empty slices out, so that its grid reaches from its lowest
+    slice to its highest, or is that of the image `like`, which is not looked at for other formats.
     Raises InputError when the file is missing, damaged, not three-dimensional, or holds broken numbers.
     """
     path = Path(path)
     _require_there(path)
-    raw = read_dicom_labels(path) if _is_dicom(path) else _read_raw(path, None)
+    is_segmentation = _is_dicom(path)
+    raw = read_dicom_labels(path) if is_segmentation else _read_raw(path, None)
     volume = _placed(raw, path)
-    return volume.like(to_ids(volume.array, raw, path))
+    labels = volume.like(to_ids(volume.array, raw, path))
+    return embedded(labels, like) if is_segmentation and like is not None else labels
 
 
 def read_stored(path: Path, *, series: str | None = None) -> tuple[Volume, RawVolume]:

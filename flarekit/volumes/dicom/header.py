@@ -100,7 +100,8 @@ def holds_dicom(folder: Path) -> bool:
 
 def holds_dicom_below(folder: Path) -> bool:
     """Whether any file in the folder or in its subfolders starts like DICOM."""
-    return any(starts_like_dicom(file) for file in files_below(folder))
+    files = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    return any(starts_like_dicom(file) for file in files if file.is_file())
 
 
 def starts_like_dicom(file: Path) -> bool:
