@@ -13,7 +13,7 @@ from flarekit.errors import InputError
 
 _MM = {1: 1000.0, 2: 1.0, 3: 0.001}  # NIfTI's codes for metres, millimetres and micrometres
 _LENGTH_BITS = 7  # where `xyzt_units` keeps such a code
-_QUARREL_VOXELS = 0.1  # a qform keeps rotations in float32; less than this is its rounding
+_QUARREL_VOXELS = 1.0  # across a CT; less may be the rounding of a qform, which keeps half turns in float32
 _GEOMETRY = (
     "pixdim", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"
 )  # fmt: skip
