@@ -107,7 +107,7 @@ def test_a_sound_data_set_has_one_row_a_case_and_no_finding(data):
         (lambda hu: np.where(hu > 200, np.nan, hu).astype(np.float32), (ERROR, "nan")),
         (lambda hu: np.where(hu > 200, np.inf, hu).astype(np.float64), (ERROR, "nan")),
         (lambda hu: np.abs(hu.astype(np.int32) * 3) + 1, (WARNING, "all-positive")),
-        (lambda hu: np.clip(hu, -1, 90), (WARNING, "narrow")),
+        (lambda hu: np.clip(hu, -60, 30), (WARNING, "narrow")),
         (lambda hu: hu.astype(np.int16).view(np.uint16), (WARNING, "all-positive")),
         (lambda hu: np.where(hu < -900, -3024, hu).astype(np.int16), (NOTE, "padding")),
         (lambda hu: anatomy(), (ERROR, "label-map")),
@@ -121,6 +121,12 @@ def test_values_that_are_not_hu_are_named(data, values, expected):
 def test_unsigned_negative_numbers_are_named(data):
     data.case(image=painting().view(np.uint16))
     assert (WARNING, "huge", "image") in data.found()
+
+
+def test_an_offset_that_is_not_plain_is_doubted_behind_a_padding_value_too(data):
+    lung = np.where(painting() > -200, -300, painting()).astype(np.int16)
+    data.case(image=np.where(lung < -1000, -2000, lung + 1024).astype(np.int16))
+    assert data.found()[0] == (WARNING, "all-positive", "image")
 
 
 def test_the_offset_is_named_with_its_remedy(data):
@@ -169,6 +175,14 @@ def test_ids_need_not_be_consecutive_where_dataset_json_names_them(data):
     assert data.found() == [] and check_dataset([data.root]).findings == ()
     data.case(label=np.where(anatomy() == 13, 9, ids).astype(np.uint16))
     assert data.found() == []
+
+
+def test_left_and_right_without_pairs_are_named(data):
+    (finding,) = check_dataset([data.case().describe().root]).findings
+    assert (finding.severity, finding.code) == (WARNING, "pairs")
+    assert '["left_kidney", "right_kidney"]' in finding.text
+    pairs = [["right_kidney", "left_kidney"], ["left_adrenal_gland", "right_adrenal_gland"]]
+    assert check_dataset([data.describe(pairs=pairs).root]).findings == ()
 
 
 def test_missing_organs_are_notes_and_organs_never_seen_a_warning(data):

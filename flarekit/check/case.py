@@ -12,7 +12,7 @@ from flarekit.check.intensity import intensity_findings
 from flarekit.check.inventory import Entry
 from flarekit.check.label_ids import Naming, label_findings
 from flarekit.check.stored import FileFacts, StoredVolume, facts_of, read_unchecked, sample_of
-from flarekit.errors import InputError
+from flarekit.errors import FlarekitError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,6 @@ def _opened(path: Path | None, file: str) -> tuple[StoredVolume | None, Iterator
         return None, []
     try:
         stored = read_unchecked(path)
-    except InputError as error:
+    except FlarekitError as error:
         return None, [Finding(severity=ERROR, code="unreadable", file=file, text=f"{error.what}. {error.remedy}")]
     return stored, grid_findings(stored, file)

@@ -14,6 +14,7 @@ _NARROW_HU = 100  # between the 1st and 99th percentile: a CT with air, fat or b
 _NORMALISED = 20  # z-scores and the like lie within
 _FEW_VALUES = 60  # different values that a label map may have
 _PADDING_HU = -1100  # nothing in a patient is thinner than air
+_UNDERSHOT_PERCENT = 0.1
 _DENSEST_HU = 32767  # what is kept of a voxel
 
 
@@ -58,11 +59,11 @@ def _not_hu(facts: FileFacts, sample: np.ndarray) -> Finding:
 
 def _doubts(facts: FileFacts, sample: np.ndarray) -> Iterator[Finding]:
     first, last = np.percentile(sample, (1, 99))
-    if facts.low >= 0:
+    if _above_padding(sample) >= 0:
         yield _warning(
             "all-positive",
-            f"values of {facts.low:g}..{facts.high:g}, none below 0: no CT in HU, or one with an offset that is not "
-            "plain to see. If you know it is, take it off with --hu-offset N.",
+            f"values of {facts.low:g}..{facts.high:g}, none but padding below 0: no CT in HU, or one with an offset that "
+            "is not plain to see. If you know it is, take it off with --hu-offset N.",
         )
     elif last - first < _NARROW_HU:
         yield _warning("narrow", f"98 % of the values lie in {first:g}..{last:g}: too narrow for a CT in HU.")
@@ -70,6 +71,12 @@ def _doubts(facts: FileFacts, sample: np.ndarray) -> Iterator[Finding]:
         yield _warning("huge", f"values up to {facts.high:g}: read as {_DENSEST_HU}. Were negative numbers unsigned?")
     if facts.low < _PADDING_HU:
         yield Finding(severity=NOTE, code="padding", file=IMAGE, text=f"values from {facts.low:g}: padding, as air.")
+
+
+def _above_padding(sample: np.ndarray) -> float:
+    """The lowest value but for the very lowest, which may be padding, and for a few that interpolation undershot."""
+    rest = sample[sample > sample.min()]
+    return float(np.percentile(rest, _UNDERSHOT_PERCENT)) if rest.size else 0.0
 
 
 _AGAIN = "Export the CT again with its HU."

@@ -81,9 +81,18 @@ def _naming(
 ) -> tuple[Naming | None, list[Finding]]:
     try:
         organs = read_dataset_json(dataset_json) if dataset_json else common_labels(parts)
-        return Naming(organs=organs, renumber=_renumber(descriptions, organs)), []
+        return Naming(organs=organs, renumber=_renumber(descriptions, organs)), list(_unpaired(organs))
     except InputError as error:
         return None, [_broken_description(error)]
+
+
+def _unpaired(organs: LabelSet) -> Iterator[Finding]:
+    """A warning where organs are left and right by name and a mirrored image would still keep their labels."""
+    paired = {name for pair in organs.pairs for name in pair}
+    sides = [(name, name.replace("left", "right")) for name in organs.names if "left" in name]
+    if missing := [[left, right] for left, right in sides if right in organs.names and left not in paired]:
+        text = f'dataset.json should say which organs a mirror exchanges: "pairs": {json.dumps(missing)}.'
+        yield Finding(severity=WARNING, code="pairs", text=text, file=LABEL)
 
 
 def _renumber(descriptions: Sequence[Path], organs: LabelSet) -> dict[int, int]:

@@ -49,7 +49,8 @@ class RepairReport:
 def repair_dataset(report: DatasetReport, output: Path) -> RepairReport:
     """Write a copy of a checked data set, in its own layout, with everything mended that --fix mends.
 
-    Cases with another error are left out; files that need nothing are copied as they are.
+    Cases with another error are left out; files that need nothing are copied as they are. A CT that is mended is
+    stored as int16 HU.
     Raises OutputError when the folder holds something already, or cannot be written.
     """
     _require_empty(output)

@@ -116,6 +116,7 @@ def _facts(case: StoredCase) -> dict[str, Any]:
     return {
         "name": case.name,
         "source": case.header.source_name,
+        "hu_offset": case.header.hu_offset,
         "shape": list(case.shape),
         "spacing_mm": list(case.spacing_mm),
         "labels": "none" if not labelled else "all" if len(labelled) == len(organs) else ", ".join(labelled),
