@@ -120,9 +120,7 @@ def test_slices_that_differ_are_refused(tmp_path, keyword, value, what):
 def test_slices_of_different_sizes_are_refused(tmp_path):
     write_series(tmp_path)
     save(ct_slice(HU[1, :4], 1), tmp_path / "IM0003.dcm")
-    with pytest.raises(
-        InputError, match=r"rows and columns: 5 x 6 \(3 slices\) and 4 x 6 \(1, such as IM0003"
-    ):
+    with pytest.raises(InputError, match=r"rows and columns: 5 x 6 \(3 slices\) and 4 x 6 \(1, such as IM0003"):
         read_volume(tmp_path)
 
 
@@ -154,12 +152,21 @@ def test_several_series_are_listed_without_patient_tags_and_chosen(tmp_path):
         read_volume(tmp_path, series="6")
 
 
-def test_series_that_share_a_number_are_chosen_by_their_uid(tmp_path):
-    write_series(tmp_path, uid="1.2.4", SeriesNumber=1)
-    write_series(tmp_path, uid="1.2.5", SeriesNumber=1, hu=HU + 1, prefix="other")
-    with pytest.raises(InputError, match=r"1\.2\.4: .*; 1\.2\.5: .*--series 1\.2\.4"):
+@pytest.mark.parametrize("numbers", [(7, 7), ("", 7), (None, None)])
+def test_series_without_a_number_of_their_own_are_chosen_by_their_place_in_the_list(tmp_path, numbers):
+    write_series(tmp_path, uid="1.2.4", SeriesNumber=numbers[0])
+    write_series(tmp_path, uid="1.2.5", SeriesNumber=numbers[1], hu=HU + 1, prefix="other")
+    with pytest.raises(InputError, match=r"1: .*; 2: .*--series 1"):
         read_volume(tmp_path)
-    assert np.array_equal(read_volume(tmp_path, series="1.2.5").array, HU + 1)
+    for name in ("2", "1.2.5"):
+        assert np.array_equal(read_volume(tmp_path, series=name).array, HU + 1)
+
+
+def test_series_whose_identity_was_taken_out_are_chosen_by_their_place(tmp_path):
+    write_series(tmp_path, SeriesInstanceUID="", SeriesNumber=None)
+    write_series(tmp_path, uid="1.2.5", hu=HU + 1, prefix="other")
+    assert np.array_equal(read_volume(tmp_path, series="1").array, HU)
+    assert np.array_equal(read_volume(tmp_path, series="2").array, HU + 1)
 
 
 def test_a_series_is_chosen_among_dicom_alone(tmp_path):

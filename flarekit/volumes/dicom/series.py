@@ -45,7 +45,7 @@ class Series:
     def named(self, name: str) -> str:
         """How a list of series shows it; nothing of it names a patient."""
         rows, columns = self.slices[0].shape
-        kernel = self._first.text(tags.KERNEL)
+        kernel = self._first.text(tags.KERNEL).partition("\\")[0]
         parts = [
             f"{name}: {self._first.text(tags.SERIES_DESCRIPTION)[:64]!r}",
             f"{len(self.slices)} slices of {rows} x {columns}",
@@ -137,10 +137,11 @@ def _repeats(slices: tuple[Slice, ...]) -> bool:
 
 
 def _names(found: Sequence[Series]) -> list[str]:
-    """What each is chosen by: its series number where that is unmistakable, else its UID."""
+    """What each is chosen by: its series number, or its place in the list where these are missing or repeated."""
     numbers = {series.uid: series.number for series in found}
-    distinct = len(set(numbers.values())) == len(numbers) and all(numbers.values())
-    return [f"{series.number}{_suffix(series)}" if distinct else _by_uid(series) for series in found]
+    if len(set(numbers.values())) < len(numbers) or not all(numbers.values()):
+        numbers = {uid: str(place) for place, uid in enumerate(numbers, start=1)}
+    return [f"{numbers[series.uid]}{_suffix(series)}" for series in found]
 
 
 def _by_uid(series: Series) -> str:
