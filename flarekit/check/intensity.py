@@ -62,8 +62,8 @@ def _doubts(facts: FileFacts, sample: np.ndarray) -> Iterator[Finding]:
     if _above_padding(sample) >= 0:
         yield _warning(
             "all-positive",
-            f"values of {facts.low:g}..{facts.high:g}, none but padding below 0: no CT in HU, or one with an offset that "
-            "is not plain to see. If you know it is, take it off with --hu-offset N.",
+            f"values of {facts.low:g}..{facts.high:g}, none but padding below 0: no CT in HU, or one with an offset "
+            "that is not plain to see. If you know it is, take it off with --hu-offset N.",
         )
     elif last - first < _NARROW_HU:
         yield _warning("narrow", f"98 % of the values lie in {first:g}..{last:g}: too narrow for a CT in HU.")

@@ -69,7 +69,7 @@ def _table(report: DatasetReport) -> Table:
 
 def _title(report: DatasetReport) -> str:
     counts = ", ".join(f"{number} {severity}s" for severity, number in report.counts.items())
-    return f"{len(report.cases)} cases: {counts}"
+    return f"{len(report.cases)} cases: {counts} (notes are in --json)"
 
 
 def _row(case: CaseReport) -> tuple[object, ...]:
@@ -106,7 +106,8 @@ def _lines(report: DatasetReport, repaired: RepairReport | None, fix: Path | Non
             yield f"repaired: {repair.case} ({repair.file}): {', '.join(repair.done)}"
         for name in repaired.left_out:
             yield f"left out: {name}"
-        yield f"Wrote {fix}: {repaired.copied} cases as they were."
+        mended = {repair.case for repair in repaired.repaired}
+        yield f"Wrote {fix}: {len(mended)} cases mended, {repaired.copied} as they were."
 
 
 def _end(report: DatasetReport, repaired: RepairReport | None) -> None:
