@@ -13,7 +13,7 @@ from training_stores import ORGANS, write_store
 
 from flarekit.config.preprocessing import PreprocessingConfig
 from flarekit.config.training import AUGMENTATIONS, CPSConfig, STCNTrainingConfig
-from flarekit.data.datasets import ClipBatches, CPSBatches, objects_of
+from flarekit.data.datasets import ClipBatches, CPSBatches, Share, objects_of
 from flarekit.data.network_case import NetworkCase
 from flarekit.data.sampling import Clips, OrganSlices, UniformSlices, gap_limit_mm
 from flarekit.data.store import SliceStore
@@ -146,11 +146,33 @@ def test_a_batch_is_the_same_in_any_number_of_processes(
         assert all(torch.equal(a, b) for a, b in zip(loaded[:-1], here[:-1], strict=True))
 
 
-def test_processes_take_different_slots_of_an_iteration(labelled: list[NetworkCase]) -> None:
-    config = CPSConfig(unlabelled_batch=0, labelled_batch=2)
-    wide = CPSBatches(labelled, [], ORGANS, replace(config, labelled_batch=4))[7]
-    ranks = [CPSBatches(labelled, [], ORGANS, config, rank=rank)[7] for rank in (0, 1)]
-    assert (*ranks[0].names, *ranks[1].names) == wide.names
+def test_processes_and_accumulated_batches_share_the_samples_of_one_larger_batch(
+    labelled: list[NetworkCase], unlabelled: list[NetworkCase]
+) -> None:
+    config = CPSConfig(labelled_batch=2, unlabelled_batch=1)
+    wide = CPSBatches(labelled, unlabelled, ORGANS, replace(config, labelled_batch=8, unlabelled_batch=4))[7]
+    halves = replace(config, loop=replace(config.loop, accumulate=2))
+    ranks = [
+        CPSBatches(labelled, unlabelled, ORGANS, halves, share=Share(process=rank, processes=2)) for rank in (0, 1)
+    ]
+    parts = [rank[index] for index in (14, 15) for rank in ranks]
+    assert torch.equal(torch.cat([part.images for part in parts]), wide.images)
+    assert torch.equal(torch.cat([part.unlabelled for part in parts]), wide.unlabelled)
+    assert len(ranks[0]) == 2 * config.loop.iterations
+
+
+def test_every_slice_of_a_batch_can_stand_alone(labelled: list[NetworkCase], unlabelled: list[NetworkCase]) -> None:
+    batch = CPSBatches(labelled, unlabelled, ORGANS, CPSConfig(labelled_batch=2, unlabelled_batch=1, crop=32))[0]
+    singles = list(batch.singles())
+    assert tuple(single.names[0] for single in singles) == batch.names
+    assert torch.equal(singles[1].images, batch.images[[1, 1]]) and len(singles[1].unlabelled) == 0
+    assert torch.equal(singles[2].unlabelled, batch.unlabelled[[0, 0]]) and len(singles[2].images) == 0
+
+
+def test_every_clip_of_a_batch_can_stand_alone(labelled: list[NetworkCase]) -> None:
+    batch = ClipBatches(labelled, STCNTrainingConfig(clips=3, crop=32))[0]
+    second = list(batch.singles())[1]
+    assert second.names == batch.names[1:2] and torch.equal(second.classes, batch.classes[[1, 1]])
 
 
 def test_clips_keep_their_organ_in_the_crop(labelled: list[NetworkCase]) -> None:

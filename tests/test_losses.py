@@ -1,4 +1,4 @@
-"""Losses against answers worked by hand."""
+"""Losses against answers worked by hand, an image at a time."""
 
 from __future__ import annotations
 
@@ -54,15 +54,31 @@ def test_ignored_voxels_change_no_loss() -> None:
 def test_an_image_without_a_known_voxel_counts_nothing() -> None:
     both = torch.cat((planes(0.75, 0.25), planes(0.5, 0.5)))
     classes = torch.cat((truth(1, 0), truth(IGNORE, IGNORE)))
-    assert cross_entropy(both.log(), classes) == pytest.approx(-math.log(0.75))
-    alone = bootstrapped_cross_entropy(both[1:].log(), classes[1:], share=0.5)
-    assert alone == 0.0 and lovasz_loss(both[1:], classes[1:]) == 0.0
+    assert cross_entropy(both.log(), classes).tolist() == pytest.approx([-math.log(0.75), 0.0])
+    assert bootstrapped_cross_entropy(both.log(), classes, share=0.5).tolist() == pytest.approx([-math.log(0.75), 0.0])
+    assert lovasz_loss(both, classes)[1] == dice_loss(both, classes)[1] == 0.0
 
 
-def test_cross_entropy_averages_images_not_voxels() -> None:
+def test_every_image_has_its_own_cross_entropy_over_its_known_voxels() -> None:
     probabilities = torch.cat((planes(0.5, 0.5, 0.5, 0.5), planes(0.25, 0.5, 0.5, 0.5)))
     classes = torch.cat((truth(1, 1, 0, 0), truth(1, IGNORE, IGNORE, IGNORE)))
-    assert cross_entropy(probabilities.log(), classes) == pytest.approx((math.log(2) + math.log(4)) / 2)
+    assert cross_entropy(probabilities.log(), classes).tolist() == pytest.approx([math.log(2), math.log(4)])
+
+
+def test_an_image_has_the_same_loss_in_any_batch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 4, 5, 6, generator=generator)
+    classes = torch.randint(0, 4, (3, 5, 6), generator=generator, dtype=torch.uint8)
+    classes[2] = IGNORE
+    labelled = torch.tensor([[True] * 4, [True, True, False, True], [True] * 4])
+    for loss in (
+        lambda i: supervised_loss(logits[i], classes[i], smoothing=1.0, labelled=labelled[i]),
+        lambda i: pseudo_supervision_loss(logits[i], logits[i].flip(1), smoothing=1.0),
+        lambda i: bootstrapped_cross_entropy(logits[i].log_softmax(1), classes[i], share=0.3),
+        lambda i: lovasz_loss(logits[i].softmax(1), classes[i]),
+    ):
+        together, alone = loss([0, 1, 2]), torch.cat([loss([image]) for image in range(3)])
+        assert together.shape == (3,) and torch.allclose(together, alone)
 
 
 def test_bootstrapping_keeps_the_hardest_half() -> None:
@@ -103,13 +119,13 @@ def test_partial_labels_give_finite_gradients() -> None:
     logits = torch.randn(2, 3, 4, 5, requires_grad=True)
     classes = torch.randint(0, 2, (2, 4, 5), dtype=torch.uint8)
     labelled = torch.tensor([[True, True, False], [True, True, True]])
-    supervised_loss(logits, classes, smoothing=1.0, labelled=labelled).backward()
+    supervised_loss(logits, classes, smoothing=1.0, labelled=labelled).sum().backward()
     assert logits.grad is not None and logits.grad.isfinite().all() and logits.grad.abs().sum() > 0
 
 
 def test_pseudo_labels_pass_no_gradient_to_the_network_that_made_them() -> None:
     student, teacher = (torch.randn(2, 3, 4, 5, requires_grad=True) for _ in range(2))
-    pseudo_supervision_loss(student, teacher, smoothing=1.0).backward()
+    pseudo_supervision_loss(student, teacher, smoothing=1.0).sum().backward()
     assert teacher.grad is None and student.grad is not None
 
 

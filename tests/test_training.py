@@ -13,22 +13,25 @@ from pathlib import Path
 import h5py
 import pytest
 import torch
-from training_setup import CPS, STCN, Workplace, workplace
+from safetensors.torch import load_file
+from training_setup import CPS, STCN, SUPERVISED, Workplace, workplace
 from training_stores import write_store
 
-from flarekit.checkpoints import Registry
+from flarekit.checkpoints import Card, Registry
 from flarekit.config import toml
 from flarekit.config.preprocessing import PREPROCESSING
+from flarekit.config.run import RunSettings, Stores
 from flarekit.config.training import CPSConfig, LoopConfig, OptimiserConfig, STCNTrainingConfig
 from flarekit.data.network_case import NetworkCase
 from flarekit.errors import InputError, OutputError, TrainingError, UsageError
 from flarekit.training import loop as loop_module
-from flarekit.training import runs as runs_module
+from flarekit.training import tasks as tasks_module
 from flarekit.training.cps import CPSObjective
-from flarekit.training.data import Stores, gather
+from flarekit.training.data import gather
 from flarekit.training.run_folder import RunFolder
-from flarekit.training.runs import RunSettings, train_cps, train_stcn
+from flarekit.training.runs import train as run_training
 from flarekit.training.schedule import bootstrap_share, consistency_weight, learning_rate
+from flarekit.training.tasks import TrainingConfig
 from flarekit.training.validation import Score
 
 __all__ = ["workplace"]
@@ -43,17 +46,16 @@ def without_times(records: list[dict]) -> list[dict]:
     return [{k: v for k, v in r.items() if k not in ("elapsed_s", "waited_share")} for r in records]
 
 
-def train(settings: RunSettings, config: CPSConfig | STCNTrainingConfig):
-    run = train_cps if isinstance(config, CPSConfig) else train_stcn
-    return run(settings, config, Registry.default())  # type: ignore[arg-type]
+def train(settings: RunSettings, config: TrainingConfig, *, resume: bool = False) -> Card:
+    return run_training(settings, config, Registry.default(), resume=resume)
 
 
 def stop_after(iterations: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sends this process SIGTERM when the run has taken so many steps."""
     step = loop_module.Trainer._step
 
-    def stopping(trainer: loop_module.Trainer, batch: object) -> dict:
-        record = step(trainer, batch)
+    def stopping(trainer: loop_module.Trainer, batches: list) -> dict:
+        record = step(trainer, batches)
         if record["iteration"] == iterations:
             os.kill(os.getpid(), signal.SIGTERM)
         return record
@@ -79,7 +81,7 @@ def test_warmup_grows_linearly() -> None:
 
 
 def test_the_consistency_weight_reaches_its_value_by_iteration() -> None:
-    config = CPSConfig(consistency_weight=0.1, consistency_ramp=0.4, loop=LoopConfig(iterations=1000))
+    config = CPSConfig(consistency=0.1, loop=LoopConfig(iterations=1000))
     assert consistency_weight(config, 0) == pytest.approx(0.1 * 2.718281828**-5)
     assert consistency_weight(config, 400) == consistency_weight(config, 999) == pytest.approx(0.1)
 
@@ -91,7 +93,9 @@ def test_bootstrapping_shrinks_between_its_two_iterations() -> None:
     assert [bootstrap_share(config, i) for i in (0, 10, 30, 50, 99)] == pytest.approx([1, 1, 0.6, 0.2, 0.2])
 
 
-@pytest.mark.parametrize(("config", "kind"), [(CPS, "reference"), (STCN, "propagation")])
+@pytest.mark.parametrize(
+    ("config", "kind"), [(CPS, "reference"), (SUPERVISED, "reference"), (STCN, "propagation")]
+)
 def test_a_run_publishes_its_best_validation(workplace: Workplace, config, kind: str) -> None:
     card = train(workplace.settings("run"), config)
     folder = workplace.folder / "runs" / "run"
@@ -99,12 +103,15 @@ def test_a_run_publishes_its_best_validation(workplace: Workplace, config, kind:
     assert [score["iteration"] for score in scores] == [2, 4, 6]
     assert card.metrics["dice"] == max(score["dice"] for score in scores)
     loaded = Registry.default().load("run@1", kind=kind)
-    best = torch.load(folder / "best.pt", weights_only=True)
+    best, last = (load_file(folder / f"{which}.safetensors") for which in ("best", "last"))
     for name, network in loaded.networks.items():
-        assert all(torch.equal(v, best[name][k]) for k, v in network.state_dict().items())
-    written = toml.read(folder / "config.toml")
-    assert toml.from_dict(type(config), written["training"]) == config
-    assert str(workplace.folder) not in (folder / "config.toml").read_text() + json.dumps(card.to_json())
+        assert all(torch.equal(tensor, best[f"{name}.{key}"]) for key, tensor in network.state_dict().items())
+    for key, tensor in torch.load(folder / "state.pt", weights_only=True)["objective"].items():
+        alone = key.replace("network.", f"{next(iter(card.networks))}.", 1)  # of an objective of one network
+        assert torch.equal(tensor, last[key.removeprefix("networks.") if key.startswith("networks.") else alone])
+    assert toml.from_dict(type(config), toml.read(folder / "config.toml")["training"]) == config
+    assert str(workplace.folder) not in json.dumps(card.to_json())
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("config", [CPS, STCN])
@@ -116,7 +123,7 @@ def test_a_run_stopped_and_resumed_equals_one_that_was_not(
         stop_after(4, patch)  # between two regular states
         with pytest.raises(KeyboardInterrupt):
             train(workplace.settings("halves"), config)
-    train(workplace.settings("halves", resume=True), config)
+    train(workplace.settings("halves"), config, resume=True)
     whole, halves = (workplace.folder / "runs" / name for name in ("whole", "halves"))
     for kind in ("train", "validation"):
         assert without_times(lines(whole, kind)) == without_times(lines(halves, kind))
@@ -130,15 +137,15 @@ def test_a_run_killed_outright_goes_on_from_its_last_state(
     train(workplace.settings("whole"), CPS)
     with monkeypatch.context() as patch:
 
-        def broken(trainer: loop_module.Trainer, batch: object, step=loop_module.Trainer._step) -> dict:
+        def broken(trainer: loop_module.Trainer, batches: list, step=loop_module.Trainer._step) -> dict:
             if trainer.progress.iteration == 5:
                 raise MemoryError
-            return step(trainer, batch)
+            return step(trainer, batches)
 
         patch.setattr(loop_module.Trainer, "_step", broken)
         with pytest.raises(MemoryError):
             train(workplace.settings("killed"), CPS)
-    train(workplace.settings("killed", resume=True), CPS)
+    train(workplace.settings("killed"), CPS, resume=True)
     whole, killed = (workplace.folder / "runs" / name for name in ("whole", "killed"))
     assert without_times(lines(whole, "train")) == without_times(lines(killed, "train"))
     assert_equal(*(torch.load(folder / "state.pt", weights_only=True) for folder in (whole, killed)))
@@ -168,20 +175,26 @@ def test_a_run_folder_is_not_overwritten(workplace: Workplace) -> None:
 def test_resuming_with_other_settings_names_them(workplace: Workplace) -> None:
     RunFolder(workplace.folder / "runs" / "run").begin({"training": {"lr": 0.1, "loop": {"workers": 2}}})
     with pytest.raises(UsageError, match=r"training\.lr was 0\.1 and is 0\.2"):
-        RunFolder(workplace.folder / "runs" / "run").continue_with({"training": {"lr": 0.2, "loop": {}}})
+        RunFolder(workplace.folder / "runs" / "run").require_same({"training": {"lr": 0.2, "loop": {}}})
 
 
-def test_a_finished_run_is_not_published_twice(workplace: Workplace) -> None:
-    folder = RunFolder(workplace.folder / "runs" / "run")
-    folder.begin({})
-    folder.finish("run@1")
-    with pytest.raises(UsageError, match="published as run@1"):
-        folder.continue_with({})
+def test_a_finished_run_that_is_resumed_is_left_as_it_is(
+    workplace: Workplace, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="flarekit")
+    first = train(workplace.settings("run"), SUPERVISED)
+    metrics = (workplace.folder / "runs" / "run" / "metrics.jsonl").read_text()
+    assert train(workplace.settings("run"), SUPERVISED, resume=True) == first
+    assert "already finished: it was published as run@1" in caplog.text
+    assert (workplace.folder / "runs" / "run" / "metrics.jsonl").read_text() == metrics
+    with pytest.raises(UsageError, match=r"training\.loop\.iterations was 6 and is 8"):
+        longer = replace(SUPERVISED, loop=replace(SUPERVISED.loop, iterations=8))
+        train(workplace.settings("run"), longer, resume=True)
 
 
 def test_resuming_what_never_started_is_an_error(workplace: Workplace) -> None:
     with pytest.raises(InputError, match="config.toml"):
-        train(workplace.settings("nothing", resume=True), CPS)
+        train(workplace.settings("nothing"), CPS, resume=True)
 
 
 def test_a_loss_that_is_not_finite_names_the_slices(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,11 +283,11 @@ def test_a_resumed_fine_tuning_starts_from_the_same_version(
     shutil.rmtree(workplace.folder / "runs" / "parent")
     train(workplace.settings("parent"), CPS)
     with pytest.raises(UsageError, match="init was 'parent@1' and is 'parent@2'"):
-        train(workplace.settings("child", init="parent", resume=True), CPS)
-    assert train(workplace.settings("child", init="parent@1", resume=True), CPS).parents == ("parent@1",)
+        train(workplace.settings("child", init="parent"), CPS, resume=True)
+    assert train(workplace.settings("child", init="parent@1"), CPS, resume=True).parents == ("parent@1",)
 
 
 def test_of_equal_validations_the_last_is_published(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing_found = Score(dice=0.0, organs={"bar": 0.0}, networks={})
-    monkeypatch.setattr(runs_module, "score_propagation", lambda *_: nothing_found)
+    monkeypatch.setattr(tasks_module, "score_propagation", lambda *_: nothing_found)
     assert train(workplace.settings("run"), STCN).metrics["iteration"] == STCN.loop.iterations

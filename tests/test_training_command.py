@@ -6,10 +6,14 @@ import json
 import os
 import signal
 
+import nibabel as nib
+import numpy as np
 import pytest
 from training_setup import Workplace, workplace
+from training_stores import write_store
 
 from flarekit.checkpoints import Registry
+from flarekit.config import toml
 from flarekit.training import loop as loop_module
 
 __all__ = ["workplace"]
@@ -40,14 +44,94 @@ def test_stcn_trains_and_prints_a_table(workplace: Workplace, run_cli) -> None:
     assert "starts" in outcome.stderr
 
 
+def test_supervised_trains_one_network_that_segments(workplace: Workplace, run_cli) -> None:
+    outcome = run_cli("train", "supervised", *options(workplace, "alone", "--network", "deeplabv3plus", "--json"))
+    assert outcome.code == 0, outcome.stderr
+    assert json.loads(outcome.stdout)["kind"] == "reference"
+    assert list(Registry.default().card("alone").networks) == ["deeplabv3plus"]
+    ct, mask = (workplace.folder / f"{name}.nii.gz" for name in ("ct", "mask"))
+    hu = np.random.default_rng(0).integers(-100, 200, (40, 36, 5), dtype=np.int16)
+    nib.save(nib.Nifti1Image(hu, np.diag([1.6, 1.6, 4.0, 1.0])), ct)
+    segmented = run_cli("segment", ct, "--model", "alone", "--no-propagation", "-o", mask, "--device", "cpu")
+    assert segmented.code == 0, segmented.stderr
+    assert nib.load(mask).shape == (40, 36, 5)
+
+
+def test_a_run_without_validation_cases_prints_no_empty_table(workplace: Workplace, run_cli) -> None:
+    write_store(workplace.folder / "one", [(6, 58, 62)])
+    command = ["train", "supervised", *options(workplace, "blind")]
+    start = command.index("--validation")
+    command[start : start + 2] = []
+    command[command.index("--labelled") + 1] = workplace.folder / "one"
+    outcome = run_cli(*command)
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.stdout.strip() == "Published blind@1."
+    assert "No case to validate on" in outcome.stderr
+
+
+def test_the_copy_of_the_settings_is_a_config_and_options_win_over_it(workplace: Workplace, run_cli) -> None:
+    more = ("--smoothing", 2, "--augmentation", "affine", "--mirror", "swap", "--seed", 3, "--clip-norm", 5)
+    assert run_cli("train", "supervised", *options(workplace, "first", *more)).code == 0
+    written = workplace.folder / "runs" / "first" / "config.toml"
+    again = run_cli("train", "supervised", "--config", written, "--name", "second", "--iterations", 3)
+    assert again.code == 0, again.stderr
+    first, second = (toml.read(workplace.folder / "runs" / name / "config.toml") for name in ("first", "second"))
+    assert second["training"]["augmentation"]["noise_hu"] == 15.0
+    assert (first["name"], second["name"]) == ("first", "second")
+    assert (first["training"]["loop"].pop("iterations"), second["training"]["loop"].pop("iterations")) == (2, 3)
+    assert first | {"name": "second"} == second
+    resumed = run_cli("train", "supervised", "--config", written, "--resume")
+    assert resumed.code == 0 and "already finished" in resumed.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[training.optimiser]\nlr = -1", "lr is positive, got -1"),
+        ("[training.loop]\nsteps = 5", "unknown settings ['training.loop.steps']"),
+        ("[training]\naugmentation = 'wild'", "augmentation is one of paper, affine, none, got 'wild'"),
+        ("[training]\nlast_gap_mm = 'much'", "training.last_gap_mm is a float, got 'much'"),
+        ("[stores]\nfold = '6/5'", "fold is K/N"),
+        ("arch = 'huge'", "arch is one of"),
+        ("colour = 'red'", "unknown settings ['colour']"),
+        ("command = 'cps'", "is of `train cps`"),
+        ("format = 1", "has format 1"),
+        ("lr =", "is not valid TOML"),
+    ],
+)
+def test_errors_of_a_config_name_file_and_key(workplace: Workplace, run_cli, text: str, message: str) -> None:
+    file = workplace.folder / "run.toml"
+    file.write_text(text)
+    outcome = run_cli("train", "stcn", *options(workplace, "run", "--config", file))
+    assert outcome.code == 3, outcome.stderr
+    assert outcome.stderr.startswith(f"{file}: ") or f"{file}: " in outcome.stderr
+    assert message in outcome.stderr and outcome.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("missing", ["--name", "--labelled"])
+def test_what_neither_options_nor_file_say_is_named(workplace: Workplace, run_cli, missing: str) -> None:
+    command = ["train", "cps", *options(workplace, "run")]
+    start = command.index(missing)
+    outcome = run_cli(*command[:start], *command[start + 2 :])
+    assert outcome.code == 2 and f"{missing} is missing" in outcome.stderr
+
+
+def test_every_training_explains_its_options_with_their_source(run_cli) -> None:
+    for command in ("supervised", "cps", "stcn"):
+        explained = " ".join(run_cli("train", command, "--help").stdout.split())
+        assert "Example: flarekit train" in explained
+        for word in ("paper", "tables 2 and 3", "(ours)"):
+            assert word in explained
+
+
 def test_a_run_that_was_told_to_stop_ends_with_130_and_resumes(
     workplace: Workplace, run_cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = loop_module.Trainer._step
 
-    def stopping(trainer: loop_module.Trainer, batch: object) -> dict:
+    def stopping(trainer: loop_module.Trainer, batches: list) -> dict:
         os.kill(os.getpid(), signal.SIGINT)
-        return step(trainer, batch)
+        return step(trainer, batches)
 
     command = ["train", "stcn", *options(workplace, "carrier", "--clips", 1)]
     with monkeypatch.context() as patch:
@@ -63,12 +147,14 @@ def test_a_run_that_was_told_to_stop_ends_with_130_and_resumes(
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [
-        (("--arch", "huge"), 2, "--arch does not know 'huge'"),
+        (("--arch", "huge"), 2, "arch is one of paper, "),
         (("--crop", 100), 2, "crop is a multiple of 32 pixels, got 100"),
         (("--lr", -1), 2, "lr is positive, got -1"),
         (("--schedule", "linear"), 2, "schedule is one of"),
-        (("--augmentation", "wild"), 2, "--augmentation does not know"),
-        (("--precision", "bfloat16"), 2, "slower than float32 on a CPU"),
+        (("--augmentation", "wild"), 2, "augmentation is one of paper, affine, none, got 'wild'"),
+        (("--precision", "bf16"), 2, "slower than fp32 on a CPU"),
+        (("--precision", "half"), 2, "precision is one of fp32, bf16, fp16, got 'half'"),
+        (("--fold", "1/2"), 2, "fold and validation both say what to validate on"),
         (("--init", "nobody"), 5, "unknown checkpoint 'nobody'"),
         (("--labelled", "missing"), 3, "no store.json"),
         (("--name", "a/b"), 2, "is no name"),

@@ -14,14 +14,14 @@ from flarekit.errors import CheckpointError
 from flarekit.files import atomic_path
 
 
-def write_weights(path: Path, networks: Mapping[str, nn.Module], *, half: bool) -> None:
+def write_weights(path: Path, networks: Mapping[str, nn.Module], *, half: bool, overwrite: bool = False) -> None:
     """Write every network's state; `half` stores floating point as float16. Raises OutputError."""
     tensors = {
         f"{name}.{key}": _stored(tensor, half)
         for name, network in networks.items()
         for key, tensor in network.state_dict().items()
     }
-    with atomic_path(path) as temporary:
+    with atomic_path(path, overwrite=overwrite) as temporary:
         temporary.write_bytes(safetensors.torch.save(tensors))  # its own writer does not raise OSError
 
 

@@ -24,23 +24,24 @@ def to_dict(config: Any) -> dict[str, Any]:
     }
 
 
-def from_dict(kind: type[T], data: dict[str, Any]) -> T:
+def from_dict(kind: type[T], data: dict[str, Any], *, prefix: str = "") -> T:
     """A configuration from what `to_dict` gave. Raises ValueError on unknown or missing fields and wrong types.
 
-    A field that is missing takes its default, or None where None is allowed.
+    A field that is missing takes its default, or None where None is allowed. `prefix` ("loop.") is what messages
+    put before a field's name.
     """
     if not isinstance(data, dict):
-        raise ValueError(f"{kind.__name__} has settings by name, got {data!r}")
+        raise ValueError(f"{prefix.rstrip('.') or kind.__name__} has settings by name, got {data!r}")
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(set(data) - set(fields)):
-        raise ValueError(f"unknown settings {unknown}; known are {sorted(fields)}")
-    values = {name: _typed(hints[name], data[name], name) for name in fields if name in data}
+        raise ValueError(f"unknown settings {[prefix + name for name in unknown]}; known are {sorted(fields)}")
+    values = {name: _typed(hints[name], data[name], f"{prefix}{name}") for name in fields if name in data}
     for name in fields:
         if name not in values and type(None) in typing.get_args(hints[name]):
             values[name] = None
     if missing := sorted(name for name, field in fields.items() if name not in values and _is_required(field)):
-        raise ValueError(f"{missing} missing")
+        raise ValueError(f"{[prefix + name for name in missing]} missing")
     return kind(**values)
 
 
@@ -74,7 +75,7 @@ def _plain(value: Any) -> Any:
         return to_dict(value)
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
-    return value
+    return str(value) if isinstance(value, Path) else value
 
 
 def _scalar(value: Any) -> str:
@@ -87,11 +88,13 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
     if dataclasses.is_dataclass(hint):
-        return from_dict(typing.cast(type, hint), value)
+        return from_dict(typing.cast(type, hint), value, prefix=f"{name}.")
     if typing.get_origin(hint) is tuple:
         return _tuple(hint, value, name)
     if typing.get_origin(hint) is dict:
         hint = dict
+    if hint is Path and isinstance(value, str):
+        return Path(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(hint, type) and (not isinstance(value, hint) or (hint is int and isinstance(value, bool))):

@@ -1,4 +1,4 @@
-"""How networks are trained: optimiser, loop, augmentation, and what is particular to CPS and STCN.
+"""How networks are trained: optimiser, loop, augmentation, and what is particular to each training.
 
 The defaults are the paper's protocol (tables 2 and 3); where the paper is silent, the field's comment says so.
 """
@@ -8,18 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 SCHEDULES = ("step", "cosine", "poly")
-PRECISIONS = ("float32", "bfloat16", "float16")
+PRECISIONS = ("fp32", "bf16", "fp16")
 MIRRORS = ("swap", "off")
+REFERENCE_NETWORKS = ("transunet", "deeplabv3plus")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimiserConfig:
     """AdamW and its learning rate over the iterations. Raises ValueError on values that cannot be."""
 
-    lr: float = 1e-4  # highest learning rate
+    lr: float = 1e-4  # highest learning rate (tables 2 and 3)
     schedule: str = "step"  # "step" is the paper's; "cosine" and "poly" fall to zero at the last iteration
-    milestones: tuple[float, ...] = (0.8, 0.9)  # step: shares of the iterations after which lr is multiplied
-    factor: float = 0.5  # step: by this much
+    milestones: tuple[float, ...] = (0.8, 0.9)  # step: after these shares of the iterations, 40,000 and 45,000
+    factor: float = 0.5  # step: lr is multiplied by this
     power: float = 0.9  # poly: exponent of the remaining share
     warmup: int = 0  # iterations of linear growth from zero at the start, with every schedule
     weight_decay: float = 0.01  # AdamW's own default; not of norms and biases
@@ -39,24 +40,26 @@ class OptimiserConfig:
 class LoopConfig:
     """What every training shares. Raises ValueError on values that cannot be."""
 
-    iterations: int = 50_000  # optimiser steps in all
+    iterations: int = 50_000  # optimiser steps in all (tables 2 and 3)
     seed: int = 0  # of initial weights, samples and dropout
-    precision: str = "float32"  # of the arithmetic; weights and optimiser stay float32
+    precision: str = "fp32"  # of the arithmetic; weights and optimiser stay float32
+    accumulate: int = 1  # batches whose gradients are averaged before an optimiser step
     validate_every: int = 1_000  # iterations between validations; the last iteration is always validated
     validation_stride: int = 4  # validation looks at every n-th slice of a case
     save_every: int = 500  # iterations between states that a killed run goes on from
-    workers: int = 0  # loader processes; samples do not depend on their number
+    workers: int | None = None  # loader processes, samples do not depend on their number; None: 4 beside a GPU, else 0
 
     def __post_init__(self) -> None:
         _positive(
             iterations=self.iterations,
+            accumulate=self.accumulate,
             validate_every=self.validate_every,
             validation_stride=self.validation_stride,
             save_every=self.save_every,
         )
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, got {self.precision!r}")
-        if self.seed < 0 or self.workers < 0:
+        if self.seed < 0 or (self.workers is not None and self.workers < 0):
             raise ValueError(f"seed and workers are not negative, got {self.seed} and {self.workers}")
 
 
@@ -95,28 +98,50 @@ AUGMENTATIONS: dict[str, AugmentationConfig] = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class SupervisedConfig:
+    """One network of the reference pair on labelled slices alone. Raises ValueError on bad values."""
+
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    augmentation: AugmentationConfig = AUGMENTATIONS["paper"]
+    network: str = "transunet"  # one of REFERENCE_NETWORKS
+    labelled_batch: int = 2  # slices a batch: as many labelled ones as under CPS (table 2)
+    crop: int | None = None  # side of a random crop, pixels of the network grid; None keeps the canvas
+    organ_share: float = 0.5  # share of slices drawn organ first, so that small organs are seen (not in the paper)
+    smoothing: float = 1.0  # voxels added to both sides of the Dice fraction (section 2.2, which names no value)
+
+    def __post_init__(self) -> None:
+        if self.network not in REFERENCE_NETWORKS:
+            raise ValueError(f"network is one of {', '.join(REFERENCE_NETWORKS)}, got {self.network!r}")
+        _positive(labelled_batch=self.labelled_batch, smoothing=self.smoothing)
+        _shares(organ_share=self.organ_share)
+        _crop(self.crop)
+
+    @property
+    def unlabelled_batch(self) -> int:
+        """Always 0: a batch is one of CPS without its unlabelled slices."""
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class CPSConfig:
     """Cross pseudo supervision of the reference pair (paper, section 2.2). Raises ValueError on bad values."""
 
     loop: LoopConfig = field(default_factory=LoopConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     augmentation: AugmentationConfig = AUGMENTATIONS["paper"]
-    labelled_batch: int = 2  # labelled slices an iteration and process
-    unlabelled_batch: int = 2  # unlabelled slices an iteration and process; 0 trains on labels alone
+    labelled_batch: int = 2  # labelled slices a batch and process (table 2)
+    unlabelled_batch: int = 2  # unlabelled slices a batch and process (table 2); 0 trains on labels alone
     crop: int | None = None  # side of a random crop, pixels of the network grid; None keeps the canvas
-    organ_share: float = 0.5  # share of labelled slices drawn organ first, so that small organs are seen
-    smoothing: float = 1.0  # voxels added to both sides of the Dice fraction
-    consistency_weight: float = 0.1  # of the unsupervised loss at the end of its ramp (not in the paper)
-    consistency_ramp: float = 0.4  # share of the iterations over which that weight grows
+    organ_share: float = 0.5  # share of labelled slices drawn organ first (not in the paper): small organs are seen
+    smoothing: float = 1.0  # voxels added to both sides of the Dice fraction (section 2.2, which names no value)
+    consistency: float = 0.1  # weight of the unsupervised loss after its ramp: SSL4MIS's value, the paper names none
+    rampup: int | None = None  # iterations over which that weight grows (not in the paper); None: two fifths of all
 
     def __post_init__(self) -> None:
         _positive(labelled_batch=self.labelled_batch, smoothing=self.smoothing)
-        if self.unlabelled_batch < 0 or self.consistency_weight < 0:
-            raise ValueError(
-                "unlabelled_batch and consistency_weight are not negative, "
-                f"got {self.unlabelled_batch} and {self.consistency_weight}"
-            )
-        _shares(organ_share=self.organ_share, consistency_ramp=self.consistency_ramp)
+        _not_negative(unlabelled_batch=self.unlabelled_batch, consistency=self.consistency, rampup=self.rampup or 0)
+        _shares(organ_share=self.organ_share)
         _crop(self.crop)
 
 
@@ -127,7 +152,7 @@ class STCNTrainingConfig:
     loop: LoopConfig = field(default_factory=LoopConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     augmentation: AugmentationConfig = AUGMENTATIONS["paper"]
-    clips: int = 8  # clips an iteration and process, three slices each
+    clips: int = 8  # clips a batch and process, three slices each (table 3)
     objects_per_clip: int = 1  # 1 is the paper's binary training; 2 shows organs that touch
     crop: int | None = None  # side of a crop around the organ, pixels of the network grid; None keeps the canvas
     first_gap_mm: float = 5.0  # longest way between neighbouring slices of a clip at the start (not in the paper)
@@ -155,6 +180,12 @@ def _positive(**values: float) -> None:
     for name, value in values.items():
         if value <= 0:
             raise ValueError(f"{name} is positive, got {value}")
+
+
+def _not_negative(**values: float) -> None:
+    for name, value in values.items():
+        if value < 0:
+            raise ValueError(f"{name} is not negative, got {value}")
 
 
 def _shares(**values: float) -> None:

@@ -1,17 +1,23 @@
-"""Batches of training samples from slice stores: batch number i is the same whoever computes it, and when."""
+"""Batches of training samples from slice stores: batch number i is the same whoever computes it, and when.
+
+An iteration's samples lie in slots. Of several processes, and of several batches accumulated in an iteration, each
+takes the slots after those of the one before it: together they hold the samples of one larger batch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from flarekit.config.training import CPSConfig, STCNTrainingConfig
+from flarekit.config.training import CPSConfig, LoopConfig, STCNTrainingConfig, SupervisedConfig
 from flarekit.data.augmentation import Change, change_classes, change_images, draw_change, shifted_windows
 from flarekit.data.network_case import NetworkCase
+from flarekit.data.normalisation import normalised
 from flarekit.data.sampling import (
     ClipChoice,
     Clips,
@@ -33,7 +39,18 @@ class CPSBatch(NamedTuple):
     looked_for: Tensor  # bool (L, classes): what the labels of each image cover
     unlabelled: Tensor  # float32 (U, C, s, s) in 0..1
     unlabelled_positions: Tensor  # float32 (U,) in 0..1
-    names: tuple[str, ...]  # of all slices, for messages
+    names: tuple[str, ...]  # of all slices, labelled ones first, for messages
+
+    def singles(self) -> Iterator[CPSBatch]:
+        """A batch for each slice, which shows it twice: batch normalisation cannot do with one image."""
+        count = len(self.images)
+        for index, name in enumerate(self.names):
+            known, free = ([index] * 2, []) if index < count else ([], [index - count] * 2)
+            yield CPSBatch(
+                *(plane[known] for plane in (self.images, self.positions, self.classes, self.looked_for)),
+                *(plane[free] for plane in (self.unlabelled, self.unlabelled_positions)),
+                names=(name,),
+            )
 
 
 class ClipBatch(NamedTuple):
@@ -44,11 +61,32 @@ class ClipBatch(NamedTuple):
     present: Tensor  # bool (B, K): whether the clip has an object of that number
     names: tuple[str, ...]  # of all clips, for messages
 
+    def singles(self) -> Iterator[ClipBatch]:
+        """A batch for each clip, which shows it twice."""
+        for index, name in enumerate(self.names):
+            yield ClipBatch(*(plane[[index] * 2] for plane in self[:3]), names=(name,))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """Which part of every iteration's samples a process takes."""
+
+    process: int = 0  # its number
+    processes: int = 1  # how many there are
+
+    def of(self, index: int, loop: LoopConfig) -> tuple[int, int]:
+        """The iteration that batch `index` of this process belongs to, and its number among the iteration's batches."""
+        iteration, batch = divmod(index, loop.accumulate)
+        return iteration, batch * self.processes + self.process
+
+
+ALL = Share()
+
 
 class CPSBatches(Dataset[CPSBatch]):
-    """Batches for cross pseudo supervision; item i belongs to iteration i.
+    """Batches for cross pseudo supervision, or for one network without unlabelled slices.
 
-    Of several processes, each takes the slots of its `rank`. Raises TrainingError when there is nothing to learn from.
+    Item i belongs to iteration i, or i // accumulate. Raises TrainingError when there is nothing to learn from.
     """
 
     def __init__(
@@ -56,27 +94,24 @@ class CPSBatches(Dataset[CPSBatch]):
         labelled: Sequence[NetworkCase],
         unlabelled: Sequence[NetworkCase],
         labels: LabelSet,
-        config: CPSConfig,
+        config: CPSConfig | SupervisedConfig,
         *,
-        rank: int = 0,
+        share: Share = ALL,
     ) -> None:
-        self.labelled, self.unlabelled, self.config = labelled, unlabelled, config
+        self.labelled, self.unlabelled, self.config, self.share = labelled, unlabelled, config, share
         self.mirror_table = labels.mirror_table()
-        self.first_slot = rank * (config.labelled_batch + config.unlabelled_batch)
         self.labelled_slices = OrganSlices([case.label_voxels for case in labelled], config.organ_share)
         if config.unlabelled_batch:
             self.unlabelled_slices = UniformSlices([case.depth for case in unlabelled])
 
     def __len__(self) -> int:
-        return self.config.loop.iterations
+        return self.config.loop.iterations * self.config.loop.accumulate
 
-    def __getitem__(self, iteration: int) -> CPSBatch:
-        first, count = self.first_slot, self.config.labelled_batch
-        known = [self._labelled_sample(iteration, first + slot) for slot in range(count)]
+    def __getitem__(self, index: int) -> CPSBatch:
+        iteration, number = self.share.of(index, self.config.loop)
+        known = [self._labelled_sample(iteration, slot) for slot in _slots(number, self.config.labelled_batch)]
         images, positions, names, classes, looked_for = zip(*known, strict=True)
-        free = [
-            self._unlabelled_sample(iteration, first + count + slot) for slot in range(self.config.unlabelled_batch)
-        ]
+        free = [self._unlabelled_sample(iteration, slot) for slot in _slots(number, self.config.unlabelled_batch)]
         return CPSBatch(
             images=torch.stack(images),
             positions=torch.tensor(positions),
@@ -88,7 +123,7 @@ class CPSBatches(Dataset[CPSBatch]):
         )
 
     def _labelled_sample(self, iteration: int, slot: int) -> tuple[Tensor, float, str, Tensor, Tensor]:
-        rng = sample_generator(self.config.loop.seed, iteration, slot)
+        rng = sample_generator(self.config.loop.seed, iteration, 2 * slot)
         choice = self.labelled_slices.draw(rng)
         case, change = self.labelled[choice.case], draw_change(self.config.augmentation, rng)
         side = _side(case, self.config.crop)
@@ -99,7 +134,7 @@ class CPSBatches(Dataset[CPSBatch]):
         return *self._image(case, choice, change), classes[0], looked_for
 
     def _unlabelled_sample(self, iteration: int, slot: int) -> tuple[Tensor, float, str]:
-        rng = sample_generator(self.config.loop.seed, iteration, slot)
+        rng = sample_generator(self.config.loop.seed, iteration, 2 * slot + 1)
         choice = self.unlabelled_slices.draw(rng)
         return self._image(self.unlabelled[choice.case], choice, draw_change(self.config.augmentation, rng))
 
@@ -107,25 +142,25 @@ class CPSBatches(Dataset[CPSBatch]):
         windows = shifted_windows(case.config.windows, change)
         images = case.images([choice.z], windows)
         image = change_images(images, change, side=_side(case, self.config.crop), windows=windows)[0]
-        return image, case.position(choice.z), f"{case.name} slice {choice.z}"
+        return normalised(image, case.config), case.position(choice.z), f"{case.name} slice {choice.z}"
 
 
 class ClipBatches(Dataset[ClipBatch]):
-    """Batches of clips for the propagation network; item i belongs to iteration i.
+    """Batches of clips for the propagation network; item i belongs to iteration i, or i // accumulate.
 
-    Of several processes, each takes the slots of its `rank`. Raises TrainingError when there is nothing to learn from.
+    Raises TrainingError when there is nothing to learn from.
     """
 
-    def __init__(self, cases: Sequence[NetworkCase], config: STCNTrainingConfig, *, rank: int = 0) -> None:
-        self.cases, self.config, self.rank = cases, config, rank
+    def __init__(self, cases: Sequence[NetworkCase], config: STCNTrainingConfig, *, share: Share = ALL) -> None:
+        self.cases, self.config, self.share = cases, config, share
         self.clips = Clips([case.label_voxels for case in cases], [case.spacing_z_mm for case in cases])
 
     def __len__(self) -> int:
-        return self.config.loop.iterations
+        return self.config.loop.iterations * self.config.loop.accumulate
 
-    def __getitem__(self, iteration: int) -> ClipBatch:
-        first = self.rank * self.config.clips
-        samples = [self._sample(iteration, first + slot) for slot in range(self.config.clips)]
+    def __getitem__(self, index: int) -> ClipBatch:
+        iteration, number = self.share.of(index, self.config.loop)
+        samples = [self._sample(iteration, slot) for slot in _slots(number, self.config.clips)]
         images, classes, present, names = zip(*samples, strict=True)
         return ClipBatch(torch.stack(images), torch.stack(classes), torch.stack(present), names)
 
@@ -159,7 +194,7 @@ def read_clip(
     windows = shifted_windows(case.config.windows, change)
     images = case.images(choice.slices, windows)
     return (
-        change_images(images, change, side=side, windows=windows, focus=focus),
+        normalised(change_images(images, change, side=side, windows=windows, focus=focus), case.config),
         change_classes(objects, change, side=side, focus=focus),
     )
 
@@ -176,6 +211,11 @@ def objects_of(classes: Tensor, organs: Sequence[int]) -> Tensor:
 def clip_name(case: NetworkCase, choice: ClipChoice) -> str:
     """The clip in words, for messages."""
     return f"{case.name} slices {', '.join(map(str, choice.slices))}"
+
+
+def _slots(number: int, count: int) -> range:
+    """The slots of the samples in batch `number` of an iteration."""
+    return range(number * count, (number + 1) * count)
 
 
 def _side(case: NetworkCase, crop: int | None) -> int:

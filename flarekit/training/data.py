@@ -10,20 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from flarekit.config.preprocessing import PreprocessingConfig
+from flarekit.config.run import Stores, parse_fold
 from flarekit.data.network_case import NetworkCase
 from flarekit.data.store import SliceStore
 from flarekit.errors import InputError, TrainingError
 from flarekit.labels import LabelSet
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stores:
-    """The folders a run reads. A store may hold labelled and unlabelled cases side by side."""
-
-    labelled: tuple[Path, ...]  # their unlabelled cases are used as such
-    unlabelled: tuple[Path, ...] = ()  # labels in them are not looked at
-    validation: Path | None = None  # None holds a share of the labelled cases back
-    held_back: float = 0.1  # that share; at least one case of two or more, 0 for none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +61,18 @@ def gather(stores: Stores, preprocessing: PreprocessingConfig, *, seed: int) -> 
         validation = _validation_cases(stores.validation, preprocessing)
         _refuse_overlap(labelled, validation, stores.validation)
     else:
-        labelled, validation = _hold_back(labelled, stores.held_back, seed)
+        labelled, validation = _split(labelled, _held_back(_sources(labelled), stores, seed))
     return TrainingData(
         labels=labels,
         labelled=tuple(labelled),
         unlabelled=tuple(_apart(unlabelled, validation)),
         validation=tuple(validation),
     )
+
+
+def _sources(cases: Sequence[NetworkCase]) -> list[str]:
+    """The CTs that the cases show, each once."""
+    return list(dict.fromkeys(_source(case) for case in cases))
 
 
 def _with_labels(stores: Stores) -> list[Path]:
@@ -97,12 +93,30 @@ def _validation_cases(path: Path, preprocessing: PreprocessingConfig) -> list[Ne
     return cases
 
 
-def _hold_back(cases: Sequence[NetworkCase], share: float, seed: int) -> tuple[list[NetworkCase], list[NetworkCase]]:
-    """The cases to train on and those to validate on. One CT given twice is on one side alone."""
-    sources = list(dict.fromkeys(_source(case) for case in cases))
+def _held_back(sources: Sequence[str], stores: Stores, seed: int) -> set[str]:
+    """The CTs to validate on: a fold, or a share drawn by the seed."""
+    if stores.fold is not None:
+        return _in_fold(sources, stores)
+    share = stores.held_back
     count = min(max(1, round(share * len(sources))), len(sources) - 1) if share else 0
     order = np.random.default_rng(seed).permutation(len(sources))
-    back = {sources[index] for index in order[:count]}
+    return {sources[index] for index in order[:count]}
+
+
+def _in_fold(sources: Sequence[str], stores: Stores) -> set[str]:
+    """Every n-th CT in the order of their hashes, which is neither the seed's nor the stores'."""
+    number, count = parse_fold(stores.fold or "")
+    if len(sources) < count:
+        raise InputError(
+            f"fold {stores.fold} needs {count} labelled CTs, there are {len(sources)}",
+            where=", ".join(map(str, stores.labelled)),
+            remedy="Take fewer folds, or name a store with --validation.",
+        )
+    return set(sorted(sources)[number - 1 :: count])
+
+
+def _split(cases: Sequence[NetworkCase], back: set[str]) -> tuple[list[NetworkCase], list[NetworkCase]]:
+    """The cases to train on and those to validate on. One CT given twice is on one side alone."""
     held = [case for case in cases if _source(case) in back]
     return _apart(cases, held), held
 

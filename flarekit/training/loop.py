@@ -1,7 +1,7 @@
-"""The loop that both trainings share: batch, loss, gradient, step; validation; a state to go on from.
+"""The loop that all trainings share: batches, loss, gradient, step; validation; a state to go on from.
 
-A run that was killed and resumed equals one that was not, bit for bit on a CPU: samples and schedules are
-functions of the iteration, and the state holds the weights, the optimiser, and the generators of dropout.
+A run that was killed and resumed equals one that was not, bit for bit on a CPU: samples, schedules and dropout are
+functions of the iteration, and the state holds the weights and the optimiser.
 """
 
 from __future__ import annotations
@@ -10,26 +10,30 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator
 from accelerate.utils import send_to_device
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from flarekit.checkpoints import load_state, save_state
+from flarekit.checkpoints.weights import read_weights, write_weights
 from flarekit.config.training import LoopConfig, OptimiserConfig
-from flarekit.errors import TrainingError, UsageError
 from flarekit.training.interrupts import StopRequest, stop_between_iterations
+from flarekit.training.metrics_log import Record
+from flarekit.training.non_finite import refuse_loss
+from flarekit.training.optimiser import make_optimiser
+from flarekit.training.processes import anywhere, mean_of_processes
 from flarekit.training.run_folder import RunFolder
 from flarekit.training.schedule import learning_rate
+from flarekit.training.state import Progress, restore, seed_dropout, snapshot
 from flarekit.training.validation import Score
 
-STATE_FORMAT = 1
-_MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+GPU_WORKERS = 4  # loader processes beside a GPU, where their number is not given
 
 logger = logging.getLogger(__name__)
 
@@ -38,115 +42,94 @@ logger = logging.getLogger(__name__)
 class Task:
     """What is trained, on what, and how it is judged."""
 
-    objective: nn.Module  # called with (batch, iteration), gives the loss and its parts
+    objective: nn.Module  # called with (batch, iteration), gives the loss and its parts by slice
     networks: Mapping[str, nn.Module]  # those within the objective that are published
-    batches: Dataset  # item i is the batch of iteration i and has `names`
+    batches: Dataset  # item i belongs to iteration i // accumulate; it has `names` and `singles`
     validate: Callable[[], Score] | None  # None where there is nothing to validate on
     loop: LoopConfig
     optimiser: OptimiserConfig
 
 
-@dataclass
-class _Progress:
-    """What changes while the loop runs, beside weights and optimiser."""
-
-    iteration: int = 0  # iterations done
-    best_dice: float = -1.0
-    best_iteration: int = 0
-    best_score: dict[str, Any] | None = None
-
-
-def make_accelerator(device: torch.device, precision: str) -> Accelerator:
-    """Device, precision and processes. Raises UsageError for a precision that this device is slow in."""
-    if device.type == "cpu" and precision != "float32":
-        raise UsageError(
-            f"{precision} is far slower than float32 on a CPU", remedy="Leave --precision out, or use a GPU."
-        )
-    if device.type == "cuda" and device.index is not None:
-        torch.cuda.set_device(device)
-    # Encoders may have parameters no gradient reaches (EfficientNet's unused head).
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(cpu=device.type == "cpu", mixed_precision=_MIXED_PRECISION[precision], kwargs_handlers=[unused])
-
-
-def make_optimiser(objective: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
-    """AdamW (paper, tables 2 and 3); weights decay, norms and biases do not."""
-    parameters = [p for p in objective.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.lr, fused=True)
-
-
 class Trainer:
-    """One run of a task in a folder. `state` is what `RunFolder.continue_with` gave; None starts anew."""
+    """One run of a task in a folder. `state` is what `RunFolder.last_state` gave; None starts anew."""
 
     def __init__(
-        self, task: Task, folder: RunFolder, accelerator: Accelerator, state: dict[str, Any] | None = None
+        self,
+        task: Task,
+        folder: RunFolder,
+        accelerator: Accelerator,
+        state: dict[str, Any] | None = None,
+        *,
+        record: Record | None = None,
     ) -> None:
         self.task, self.folder, self.accelerator = task, folder, accelerator
-        self.progress = _Progress()
-        self.objective, self.optimiser = accelerator.prepare(
-            task.objective, make_optimiser(task.objective, task.optimiser)
-        )
-        self.waited_s = 0.0
+        self.record = record or folder.append_metrics
+        if accelerator.device.type == "cuda":
+            task.objective.to(memory_format=torch.channels_last)
+        optimiser = make_optimiser(task.objective, task.optimiser)
+        self.objective, self.optimiser = accelerator.prepare(task.objective, optimiser)
+        self.progress = Progress()
         if state is not None:
-            self._restore(state)
+            self.progress = restore(state, task.objective, self.optimiser, accelerator, where=folder.state)
+        self.waited_s = 0.0
 
-    def run(self, *, until: int | None = None) -> dict[str, Any] | None:
-        """Train to the last iteration (or `until`); the score of the best validation comes back, None without one.
+    def run(self) -> dict[str, Any] | None:
+        """Train to the last iteration; the score of the best validation comes back, None without one.
 
         The networks then hold the weights of that validation. Raises TrainingError on a loss that is not finite,
         and KeyboardInterrupt, with the state written, when the process is asked to stop.
         """
-        last = min(until or self.task.loop.iterations, self.task.loop.iterations)
+        iterations = self.task.loop.iterations
         self.objective.train()
+        self.first_iteration, self.started = self.progress.iteration, time.perf_counter()
         bar = tqdm(
-            total=self.task.loop.iterations, initial=self.progress.iteration, desc="train", unit="it", leave=False,
+            total=iterations, initial=self.progress.iteration, desc="train", unit="it", leave=False,
             disable=None if self.accelerator.is_main_process else True,
         )  # fmt: skip
         with stop_between_iterations() as request, bar:
-            for batch in self._batches(last):
-                record = self._step(batch)
-                self._after_step(record, request)
-                bar.set_postfix(loss=f"{record['loss']:.3f}", dice=f"{max(self.progress.best_dice, 0):.3f}")
+            for batches in self._batches():
+                line = self._step(batches)
+                self._after_step(line, request)
+                bar.set_postfix(loss=f"{line['loss']:.3f}", dice=f"{max(self.progress.best_dice, 0):.3f}")
                 bar.update()
-        if self.progress.iteration == self.task.loop.iterations:
-            self._load_best()
+        self._finish()
         return self.progress.best_score
 
-    def _batches(self, last: int) -> Iterator[Any]:
-        loader = DataLoader(
-            self.task.batches,
-            batch_size=None,
-            sampler=range(self.progress.iteration, last),
-            num_workers=self.task.loop.workers,
-            collate_fn=_as_it_is,
-            # Its own generator: a loader would otherwise draw from the one that dropout uses.
-            generator=torch.Generator(),
-        )
-        batches = iter(loader)
+    def _batches(self) -> Iterator[list[Any]]:
+        """The batches of one iteration after the other: as many as gradients are accumulated over."""
+        count = self.task.loop.accumulate
+        loader = iter(self._loader(range(self.progress.iteration * count, self.task.loop.iterations * count)))
         while True:
             started = time.perf_counter()
-            batch = next(batches, None)
+            batches = [batch for _, batch in zip(range(count), loader, strict=False)]
             self.waited_s = time.perf_counter() - started
-            if batch is None:
+            if not batches:
                 return
-            yield batch
+            yield batches
 
-    def _step(self, batch: Any) -> dict[str, Any]:
+    def _loader(self, indices: range) -> DataLoader:
+        on_gpu, workers = self.accelerator.device.type == "cuda", self.task.loop.workers
+        return DataLoader(
+            self.task.batches,
+            batch_size=None,
+            sampler=indices,
+            num_workers=(GPU_WORKERS if on_gpu else 0) if workers is None else workers,
+            collate_fn=_as_it_is,
+            pin_memory=on_gpu,
+        )
+
+    def _step(self, batches: list[Any]) -> dict[str, Any]:
         """One optimiser step; its line of the metrics comes back."""
-        started, iteration, config = time.perf_counter(), self.progress.iteration, self.task.optimiser
-        lr = learning_rate(config, iteration, self.task.loop.iterations)
+        started, iteration = time.perf_counter(), self.progress.iteration
+        lr = learning_rate(self.task.optimiser, iteration, self.task.loop.iterations)
         for group in self.optimiser.param_groups:
             group["lr"] = lr
-        loss, parts = self.objective(send_to_device(batch, self.accelerator.device), iteration)
-        _require_finite(loss, iteration, batch.names)
-        self.optimiser.zero_grad()
-        self.accelerator.backward(loss)
-        if config.clip_norm is not None:
-            self.accelerator.clip_grad_norm_(self.objective.parameters(), config.clip_norm)
+        batches = [send_to_device(batch, self.accelerator.device, non_blocking=True) for batch in batches]
+        parts = self._gradients(batches, iteration)
+        if not math.isfinite(parts["loss"]):
+            refuse_loss(parts["loss"], iteration, self.task.objective, batches, self.accelerator)
+        if self.task.optimiser.clip_norm is not None:
+            self.accelerator.clip_grad_norm_(self.objective.parameters(), self.task.optimiser.clip_norm)
         self.optimiser.step()
         self.progress.iteration += 1
         elapsed_s = time.perf_counter() - started + self.waited_s
@@ -154,22 +137,38 @@ class Trainer:
             "kind": "train",
             "iteration": self.progress.iteration,
             "lr": lr,
-            "loss": loss.item(),
-            **{name: part.item() for name, part in parts.items()},
+            **parts,
             "elapsed_s": round(elapsed_s, 4),
             "waited_share": round(self.waited_s / elapsed_s, 4),
         }
 
-    def _after_step(self, record: dict[str, Any], request: StopRequest) -> None:
+    def _gradients(self, batches: list[Any], iteration: int) -> dict[str, float]:
+        """Gradients of the mean loss over the batches of all processes; loss and parts come back as their means."""
+        self.optimiser.zero_grad()
+        means = []
+        for number, batch in enumerate(batches):
+            share = number * self.accelerator.num_processes + self.accelerator.process_index
+            seed_dropout(self.task.loop.seed, iteration, share)
+            last = number == len(batches) - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.objective):
+                loss, parts = self.objective(batch, iteration)
+                self.accelerator.backward(loss / len(batches))
+            parts = {"loss": loss.detach(), **parts}
+            means.append(torch.stack([part.float().mean() for part in parts.values()]))
+        values = mean_of_processes(self.accelerator, torch.stack(means).mean(0))
+        return dict(zip(parts, values, strict=True))
+
+    def _after_step(self, line: dict[str, Any], request: StopRequest) -> None:
         loop, iteration = self.task.loop, self.progress.iteration
         if self.accelerator.is_main_process:
-            self.folder.append_metrics(record)
+            self.record(line)
         last = iteration == loop.iterations
+        stop = anywhere(self.accelerator, request.asked)
         if last or iteration % loop.validate_every == 0:
             self._validate()
-        if last or request.asked or iteration % loop.save_every == 0:
+        if last or stop or iteration % loop.save_every == 0:
             self._save()
-        if request.asked and not last:
+        if stop and not last:
             logger.warning("Stopped after iteration %d; --resume goes on from there.", iteration)
             raise KeyboardInterrupt
 
@@ -181,69 +180,31 @@ class Trainer:
         self.objective.train()
         elapsed_s = round(time.perf_counter() - started, 2)
         iteration = self.progress.iteration
-        self.folder.append_metrics(
-            {"kind": "validation", "iteration": iteration, **score.to_json(), "elapsed_s": elapsed_s}
-        )
-        logger.info("Iteration %d: validation Dice %.4f (%.0f s)", iteration, score.dice, elapsed_s)
+        self.record({"kind": "validation", "iteration": iteration, **score.to_json(), "elapsed_s": elapsed_s})
+        logger.info("Iteration %d: validation Dice %.4f%s", iteration, score.dice, self._time_left())
         if score.dice >= self.progress.best_dice:  # of equals the last: the first ones may all have found nothing
-            self.progress.best_dice, self.progress.best_iteration = score.dice, iteration
+            self.progress.best_dice = score.dice
             self.progress.best_score = score.to_json() | {"iteration": iteration}
-            save_state(self.folder.best, {name: n.state_dict() for name, n in self.task.networks.items()})
+            write_weights(self.folder.best, self.task.networks, half=False, overwrite=True)
+
+    def _time_left(self) -> str:
+        iteration = self.progress.iteration
+        pace_s = (time.perf_counter() - self.started) / (iteration - self.first_iteration)
+        minutes = round(pace_s * (self.task.loop.iterations - iteration) / 60)
+        return f", about {minutes // 60} h {minutes % 60:02d} min left" if minutes else ""
 
     def _save(self) -> None:
+        if self.accelerator.is_main_process:
+            self.folder.save_state(snapshot(self.progress, self.task.objective, self.optimiser, self.accelerator))
+
+    def _finish(self) -> None:
+        """Keep the last weights, and put the best ones into the networks."""
         if not self.accelerator.is_main_process:
             return
-        self.folder.save_state(
-            {
-                "format": STATE_FORMAT,
-                "iteration": self.progress.iteration,
-                "best_dice": self.progress.best_dice,
-                "best_iteration": self.progress.best_iteration,
-                "best_score": self.progress.best_score,
-                "objective": self.task.objective.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
-                "generator": torch.get_rng_state(),
-                "cuda_generators": torch.cuda.get_rng_state_all(),
-                "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else {},
-            }
-        )
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        if state.get("format") != STATE_FORMAT:
-            raise TrainingError(
-                f"the state has format {state.get('format')}, this flarekit reads {STATE_FORMAT}",
-                where=self.folder.state,
-                remedy="Start the run anew under another name.",
-            )
-        self.progress = _Progress(
-            iteration=state["iteration"],
-            best_dice=state["best_dice"],
-            best_iteration=state["best_iteration"],
-            best_score=state["best_score"],
-        )
-        self.task.objective.load_state_dict(state["objective"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        if self.accelerator.scaler and state["scaler"]:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        torch.set_rng_state(state["generator"])
-        if len(state["cuda_generators"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state["cuda_generators"])
-
-    def _load_best(self) -> None:
-        if self.progress.best_score is None:
-            return
-        best = load_state(self.folder.best)
-        for name, network in self.task.networks.items():
-            network.load_state_dict(best[name])
+        write_weights(self.folder.last, self.task.networks, half=False, overwrite=True)
+        if self.progress.best_score is not None:
+            read_weights(self.folder.best, self.task.networks)
 
 
 def _as_it_is(batch: Any) -> Any:
     return batch
-
-
-def _require_finite(loss: Tensor, iteration: int, names: tuple[str, ...]) -> None:
-    if not math.isfinite(loss.item()):
-        raise TrainingError(
-            f"the loss is {loss.item()} in iteration {iteration + 1}, on {'; '.join(names)}",
-            remedy="Lower --lr, or look at these slices; --resume goes on from the last state.",
-        )

@@ -1,5 +1,6 @@
-"""The losses of both modules, each computed per image and then averaged over the batch.
+"""The losses of both modules, each reduced to one number an image (B,); the objectives average these over the batch.
 
+An image so weighs the same in any batch, whatever it is batched with, and one whose loss is not finite can be named.
 Voxels labelled IGNORE count in none of them. Where only some organs of an image are labelled, the
 background and the organs nobody looked for are one class: their probabilities are summed before the loss
 (the marginal loss of Shi et al., Medical Image Analysis 2021), so that no organ is taught to be background.
@@ -33,7 +34,7 @@ def marginal_log_probabilities(logits: Tensor, labelled: Tensor | None = None) -
 def dice_loss(
     probabilities: Tensor, classes: Tensor, *, smoothing: float = 1.0, labelled: Tensor | None = None
 ) -> Tensor:
-    """Soft Dice loss, a scalar in 0..1: 1 - (2 |P T| + s) / (|P| + |T| + s), averaged over classes, then images.
+    """Soft Dice loss (B,) in 0..1: 1 - (2 |P T| + s) / (|P| + |T| + s), averaged over the classes of each image.
 
     `probabilities` (B, C, H, W), `classes` (B, H, W) integers with IGNORE, `smoothing` s in voxels,
     `labelled` (B, C) bool leaves classes of an image out of the mean. So are classes that an image does not show:
@@ -48,22 +49,20 @@ def dice_loss(
     voxels = truth.sum((2, 3))
     loss = 1 - (2 * overlap + smoothing) / (probabilities.sum((2, 3)) + voxels + smoothing)
     keep = voxels > 0 if labelled is None else (voxels > 0) & labelled
-    return ((loss * keep).sum(1) / keep.sum(1).clamp_min(1)).mean()
+    return (loss * keep).sum(1) / keep.sum(1).clamp_min(1)
 
 
 def cross_entropy(log_probabilities: Tensor, classes: Tensor) -> Tensor:
-    """Cross-entropy, a scalar: mean over the known voxels of each image, then over images that have any.
+    """Cross-entropy (B,): mean over the known voxels of each image, 0 where there is none.
 
     `log_probabilities` (B, C, H, W), `classes` (B, H, W) integers with IGNORE.
     """
     known = classes != IGNORE
-    voxels = known.sum((1, 2))
-    loss = _negative_log_likelihood(log_probabilities, classes, known).sum((1, 2)) / voxels.clamp_min(1)
-    return loss.sum() / (voxels > 0).sum().clamp_min(1)
+    return _negative_log_likelihood(log_probabilities, classes, known).sum((1, 2)) / known.sum((1, 2)).clamp_min(1)
 
 
 def supervised_loss(logits: Tensor, classes: Tensor, *, smoothing: float, labelled: Tensor | None = None) -> Tensor:
-    """Mean of Dice and cross-entropy (paper, section 2.2, "Loss function"), a scalar.
+    """Mean of Dice and cross-entropy, the Dice smoothed (B,): paper, section 2.2, "Loss function".
 
     `logits` (B, C, H, W), `classes` (B, H, W), `labelled` (B, C) as in `marginal_log_probabilities`.
     """
@@ -73,16 +72,16 @@ def supervised_loss(logits: Tensor, classes: Tensor, *, smoothing: float, labell
 
 
 def pseudo_supervision_loss(logits: Tensor, other_logits: Tensor, *, smoothing: float) -> Tensor:
-    """Dice of one network on the other's hard labels (Chen et al., CVPR 2021), a scalar; none flows to the other.
+    """Dice of one network on the other's hard labels (B,): paper, section 2.2; Chen et al., CVPR 2021.
 
-    Both (B, C, H, W). Softmax is taken once.
+    Both (B, C, H, W). No gradient flows through the labels, and softmax is taken once (the paper's code took it twice).
     """
     hard = other_logits.detach().argmax(1)
     return dice_loss(logits.float().softmax(1), hard, smoothing=smoothing)
 
 
 def bootstrapped_cross_entropy(log_probabilities: Tensor, classes: Tensor, *, share: float) -> Tensor:
-    """Cross-entropy over the hardest `share` of each image's known voxels (Wu et al., 2016), a scalar.
+    """Cross-entropy (B,) over the hardest `share` of each image's known voxels: paper, section 2.2; Wu et al., 2016.
 
     `log_probabilities` (B, C, H, W), `classes` (B, H, W) integers with IGNORE; a share of 1 is `cross_entropy`.
     """
@@ -90,16 +89,16 @@ def bootstrapped_cross_entropy(log_probabilities: Tensor, classes: Tensor, *, sh
     if share >= 1:
         return cross_entropy(log_probabilities, classes)
     losses = _negative_log_likelihood(log_probabilities, classes, known).flatten(1)
-    kept = [
-        image.topk(max(1, round(share * count))).values.mean()
-        for image, count in zip(losses, known.sum((1, 2)).tolist(), strict=True)
-        if count
-    ]
-    return torch.stack(kept).mean() if kept else losses.sum()
+    return torch.stack(
+        [
+            image.topk(max(1, round(share * count))).values.mean()
+            for image, count in zip(losses, known.sum((1, 2)).tolist(), strict=True)
+        ]
+    )
 
 
 def lovasz_loss(probabilities: Tensor, classes: Tensor) -> Tensor:
-    """Lovasz-Softmax (Berman et al., CVPR 2018, equation 11), a scalar: mean over present classes, then images.
+    """Lovasz-Softmax (B,), mean over present classes: paper, section 2.2; Berman et al., CVPR 2018, equation 11.
 
     `probabilities` (B, C, H, W), `classes` (B, H, W) integers with IGNORE. An image without a known voxel counts 0.
     """
@@ -111,7 +110,7 @@ def lovasz_loss(probabilities: Tensor, classes: Tensor) -> Tensor:
     weights = _jaccard_steps(ranked, known.expand_as(truth).gather(2, order))
     present = truth.any(2).to(errors.dtype)
     per_class = (errors * weights).sum(2) * present
-    return (per_class.sum(1) / present.sum(1).clamp_min(1)).mean()
+    return per_class.sum(1) / present.sum(1).clamp_min(1)
 
 
 def _jaccard_steps(ranked: Tensor, known: Tensor) -> Tensor:

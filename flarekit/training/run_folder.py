@@ -1,4 +1,4 @@
-"""A run's folder: `config.toml`, `metrics.jsonl`, and the state that a killed run goes on from."""
+"""A run's folder: its settings, its metrics, the weights it keeps, and the state that a killed run goes on from."""
 
 from __future__ import annotations
 
@@ -12,8 +12,20 @@ from flarekit.config import toml
 from flarekit.errors import OutputError, UsageError
 from flarekit.files import output_errors, write_text
 
-# Settings that change when things happen, never what is learned.
-_FREE = frozenset({"workers", "save_every"})
+# Settings that change when and where things happen, never what is learned. That a store holds the same cases,
+# wherever it lies now, is seen by their hash.
+_FREE = frozenset(
+    {
+        "device",
+        "runs",
+        "tensorboard",
+        "stores.labelled",
+        "stores.unlabelled",
+        "stores.validation",
+        "training.loop.save_every",
+        "training.loop.workers",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -24,7 +36,7 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
-        """The full configuration, written when the run starts."""
+        """Every setting, written when the run starts; `--config` reads it."""
         return self.path / "config.toml"
 
     @property
@@ -40,7 +52,22 @@ class RunFolder:
     @property
     def best(self) -> Path:
         """Weights of the best validation so far."""
-        return self.path / "best.pt"
+        return self.path / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """Weights after the last iteration."""
+        return self.path / "last.safetensors"
+
+    @property
+    def curves(self) -> Path:
+        """A picture of the metrics, drawn when the run ends."""
+        return self.path / "curves.png"
+
+    @property
+    def lock(self) -> Path:
+        """Held while a process trains the run, and names it."""
+        return self.path / "run.lock"
 
     @property
     def published(self) -> Path:
@@ -57,30 +84,22 @@ class RunFolder:
             self.path.mkdir(parents=True)
         write_text(self.config, toml.dumps(config) + "\n")
 
-    def continue_with(self, config: dict[str, Any]) -> dict[str, Any] | None:
-        """The state to go on from, None when the run was stopped before its first.
-
-        Raises UsageError when the run is finished or was started with another configuration, InputError or
-        CheckpointError when its files are missing or damaged.
-        """
-        if self.published.exists():
-            reference = self.published.read_text(encoding="utf-8").strip()
-            raise UsageError(
-                f"{self.path} is finished and was published as {reference}",
-                remedy="Fine-tune it with --init, or start a new run under another --name.",
-            )
+    def require_same(self, config: dict[str, Any]) -> None:
+        """Raises UsageError when the run was started with another configuration, InputError when there is no run."""
         differences = _differences(toml.read(self.config), config)
         if differences:
             raise UsageError(
                 f"{self.config} was written by a run with other settings: {'; '.join(differences)}",
                 remedy="Resume with the same settings, or start a new run under another --name.",
             )
-        if not self.state.exists():
-            self.truncate_metrics(0)
-            return None
-        state = load_state(self.state)
-        self.truncate_metrics(state["iteration"])
-        return state
+
+    def published_as(self) -> str | None:
+        """NAME@VERSION of a run that is finished, None of one that is not."""
+        return self.published.read_text(encoding="utf-8").strip() if self.published.exists() else None
+
+    def last_state(self) -> dict[str, Any] | None:
+        """The state to go on from, None when the run was stopped before its first. Raises CheckpointError."""
+        return load_state(self.state) if self.state.exists() else None
 
     def finish(self, reference: str) -> None:
         """Note that the run was published as NAME@VERSION. Raises OutputError."""
@@ -113,8 +132,10 @@ def _iteration_of(line: str) -> float:
 
 def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
     found = []
-    for key in sorted((before.keys() | now.keys()) - _FREE):
+    for key in sorted(before.keys() | now.keys()):
         old, new = before.get(key), now.get(key)
+        if f"{prefix}{key}" in _FREE:
+            continue
         if isinstance(old, dict) and isinstance(new, dict):
             found += _differences(old, new, f"{prefix}{key}.")
         elif old != new:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,183 +16,174 @@ from flarekit.checkpoints import Card, Registry
 from flarekit.checkpoints.registry import check_name
 from flarekit.config import toml
 from flarekit.config.preprocessing import WINDOWS
-from flarekit.config.training import CPSConfig, STCNTrainingConfig
-from flarekit.data.datasets import ClipBatches, CPSBatches
-from flarekit.errors import TrainingError
-from flarekit.models.stcn import STCN
-from flarekit.training.cps import CPSObjective
-from flarekit.training.data import Stores, TrainingData, gather, shared_labels
-from flarekit.training.initial import Initial, checkpoint_networks, random_networks
-from flarekit.training.loop import Task, Trainer, make_accelerator
+from flarekit.config.run import RunSettings
+from flarekit.data.datasets import Share
+from flarekit.errors import UsageError
+from flarekit.training.curves import draw_curves
+from flarekit.training.data import TrainingData, gather, shared_labels
+from flarekit.training.initial import Initial, checkpoint_networks, random_networks, with_encoder_weights
+from flarekit.training.loop import Trainer
+from flarekit.training.metrics_log import metrics_log, require_tensorboard
+from flarekit.training.processes import make_accelerator, only_process
 from flarekit.training.run_folder import RunFolder
-from flarekit.training.stcn import STCNObjective
-from flarekit.training.validation import Score, score_propagation, score_reference
+from flarekit.training.tasks import Training, TrainingConfig, training_of
 
-FORMAT = 1
+FORMAT = 2
 
 logger = logging.getLogger(__name__)
 
-TrainingConfig = CPSConfig | STCNTrainingConfig
-MakeTask = Callable[[Initial, TrainingData, Accelerator], Task]
-
 
 @dataclass(frozen=True, kw_only=True)
-class RunSettings:
-    """What a run is called, what it reads, and where it computes."""
+class _Plan:
+    """A run before its first iteration."""
 
-    name: str  # of the run's folder and of the published checkpoint
-    stores: Stores
-    arch: str = "paper"  # network sizes and their preprocessing; not looked at with `init`
-    windows: str | None = None  # window preset in place of the one that comes with `arch` or `init`
-    init: str | None = None  # checkpoint to fine-tune
-    runs: Path = Path("runs")  # folder of run folders
-    device: torch.device = torch.device("cpu")
-    resume: bool = False  # go on with the run of this name
+    settings: RunSettings
+    training: Training
+    initial: Initial
+    data: TrainingData
+    written: dict[str, Any]  # what `config.toml` says
 
 
-def train_cps(settings: RunSettings, config: CPSConfig, registry: Registry) -> Card:
-    """Train the reference pair by cross pseudo supervision and publish its best validation; its card comes back.
+def train(
+    settings: RunSettings,
+    config: TrainingConfig,
+    registry: Registry,
+    *,
+    device: torch.device | None = None,
+    resume: bool = False,
+) -> Card:
+    """Train as the type of `config` says and publish the best validation; its card comes back.
 
-    Raises InputError, UsageError, OutputError, CheckpointError or TrainingError.
+    `resume` goes on with the run of this name, and leaves one that is finished as it is; without it the run has to be
+    new. Of several processes all but the first publish nothing: their card has version 0. Without `device` the CPU
+    computes. Raises InputError, UsageError, OutputError, CheckpointError, MissingDependency or TrainingError.
     """
-
-    def make_task(initial: Initial, data: TrainingData, accelerator: Accelerator) -> Task:
-        if config.unlabelled_batch and not data.unlabelled:
-            raise TrainingError(
-                "there is no unlabelled case", remedy="Name a store with --unlabelled, or pass --unlabelled-batch 0."
-            )
-
-        def validate() -> Score:
-            stride = config.loop.validation_stride
-            return score_reference(initial.networks, data.validation, data.labels, stride=stride)
-
-        return Task(
-            objective=CPSObjective(initial.networks, config),
-            networks=initial.networks,
-            batches=CPSBatches(data.labelled, data.unlabelled, data.labels, config, rank=accelerator.process_index),
-            validate=validate if data.validation else None,
-            loop=config.loop,
-            optimiser=config.optimiser,
-        )
-
-    return _train("reference", settings, config, registry, make_task)
-
-
-def train_stcn(settings: RunSettings, config: STCNTrainingConfig, registry: Registry) -> Card:
-    """Train the propagation network on clips and publish its best validation; its card comes back.
-
-    Raises InputError, UsageError, OutputError, CheckpointError or TrainingError.
-    """
-
-    def make_task(initial: Initial, data: TrainingData, accelerator: Accelerator) -> Task:
-        network = initial.networks["stcn"]
-        assert isinstance(network, STCN)
-
-        def validate() -> Score:
-            return score_propagation(network, data.validation, data.labels)
-
-        return Task(
-            objective=STCNObjective(network, config),
-            networks=initial.networks,
-            batches=ClipBatches(data.labelled, config, rank=accelerator.process_index),
-            validate=validate if data.validation else None,
-            loop=config.loop,
-            optimiser=config.optimiser,
-        )
-
-    return _train("propagation", settings, config, registry, make_task)
-
-
-def _train(kind: str, settings: RunSettings, config: TrainingConfig, registry: Registry, make_task: MakeTask) -> Card:
     check_name(settings.name)
+    if settings.tensorboard:
+        require_tensorboard()
+    accelerator = make_accelerator(device or torch.device("cpu"), config.loop.precision)
+    plan = _plan(settings, config, registry)
     folder = RunFolder(settings.runs / settings.name)
-    accelerator = make_accelerator(settings.device, config.loop.precision)
-    initial = _initial(kind, settings, config, registry)
+    if resume:
+        folder.require_same(plan.written)
+        if (reference := folder.published_as()) is not None:
+            logger.info("Run %s is already finished: it was published as %s.", settings.name, reference)
+            return registry.card(reference)
+    share = Share(process=accelerator.process_index, processes=accelerator.num_processes)
+    task = plan.training.make_task(plan.initial.networks, plan.data, share)
+    with _held(folder, plan, accelerator, resume=resume) as state:
+        trainer = Trainer(task, folder, accelerator, state)
+        done, tensorboard = trainer.progress.iteration, settings.tensorboard and accelerator.is_main_process
+        if accelerator.is_main_process:
+            folder.truncate_metrics(done)
+            _announce(plan, done, resume=resume)
+        with metrics_log(folder, tensorboard=tensorboard, done=done) as trainer.record:
+            score = trainer.run()
+        return _publish(plan, folder, registry, score or {}) if accelerator.is_main_process else _card(plan, {})
+
+
+def _plan(settings: RunSettings, config: TrainingConfig, registry: Registry) -> _Plan:
+    training = training_of(config)
+    initial = _initial(training, settings, config, registry)
     data = gather(settings.stores, initial.preprocessing, seed=config.loop.seed)
-    written = _describe(kind, settings, config, initial, data)
-    task = make_task(initial, data, accelerator)
-    state = folder.continue_with(written) if settings.resume else None
-    if not settings.resume and accelerator.is_main_process:
-        folder.begin(written)
+    written = _describe(training, settings, config, initial, data)
+    return _Plan(settings=settings, training=training, initial=initial, data=data, written=written)
+
+
+def _initial(training: Training, settings: RunSettings, config: TrainingConfig, registry: Registry) -> Initial:
+    labels, seed = shared_labels(settings.stores), config.loop.seed
+    if settings.init is not None:
+        initial = checkpoint_networks(
+            training.kind, settings.init, registry,
+            labels=labels, seed=seed, networks=training.networks, arch=settings.arch, challenge=settings.challenge,
+        )  # fmt: skip
+    else:
+        initial = random_networks(
+            training.kind, settings.arch, classes=labels.classes, seed=seed, networks=training.networks
+        )
+    if settings.encoder_weights is not None:
+        if settings.challenge:
+            raise UsageError("--challenge refuses --encoder-weights", remedy="Leave one of them out.")
+        initial = with_encoder_weights(initial, settings.encoder_weights)
+    if settings.windows is None:
+        return initial
+    return replace(initial, preprocessing=replace(initial.preprocessing, windows=WINDOWS[settings.windows]))
+
+
+@contextmanager
+def _held(folder: RunFolder, plan: _Plan, accelerator: Accelerator, *, resume: bool) -> Iterator[dict[str, Any] | None]:
+    """Makes or opens the run's folder, for these processes alone; the state to go on from comes back."""
+    if not resume and accelerator.is_main_process:
+        folder.begin(plan.written)
     accelerator.wait_for_everyone()
-    _announce(settings, data, state)
-    score = Trainer(task, folder, accelerator, state).run()
-    card = _card(kind, settings, initial, data, training=written, metrics=score or {})
-    if not accelerator.is_main_process:
-        return card
-    card = registry.publish(card, initial.networks)
+    with only_process(folder.lock) if accelerator.is_main_process else nullcontext():
+        yield folder.last_state() if resume else None
+
+
+def _publish(plan: _Plan, folder: RunFolder, registry: Registry, metrics: dict[str, Any]) -> Card:
+    draw_curves(folder.metrics, folder.curves)
+    card = registry.publish(_card(plan, metrics), plan.initial.networks)
     folder.finish(card.reference)
     return card
 
 
-def _card(
-    kind: str,
-    settings: RunSettings,
-    initial: Initial,
-    data: TrainingData,
-    *,
-    training: dict[str, Any],
-    metrics: dict[str, Any],
-) -> Card:
-    seen = (*initial.provenance.data, *_names(settings.stores))
+def _card(plan: _Plan, metrics: dict[str, Any]) -> Card:
+    initial, settings = plan.initial, plan.settings
+    names = [folder.resolve().name for folder in settings.stores.all]
     return Card(
-        kind=kind,
+        kind=plan.training.kind,
         name=settings.name,
         networks=initial.configs,
         preprocessing=initial.preprocessing,
-        labels=data.labels,
-        training=training,
+        labels=plan.data.labels,
+        training=_without_paths(plan.written),
         metrics=metrics,
-        provenance=replace(initial.provenance, data=tuple(dict.fromkeys(seen))),
+        provenance=replace(initial.provenance, data=tuple(dict.fromkeys((*initial.provenance.data, *names)))),
         parents=initial.parents,
     )
 
 
-def _initial(kind: str, settings: RunSettings, config: TrainingConfig, registry: Registry) -> Initial:
-    classes, seed = shared_labels(settings.stores).classes, config.loop.seed
-    if settings.init is not None:
-        initial = checkpoint_networks(kind, settings.init, registry, classes=classes, seed=seed)
-    else:
-        initial = random_networks(kind, settings.arch, classes=classes, seed=seed)
-    if settings.windows is None:
-        return initial
-    preprocessing = replace(initial.preprocessing, windows=WINDOWS[settings.windows])
-    return replace(initial, preprocessing=preprocessing)
+def _without_paths(written: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run for its checkpoint, which says of folders and files only what they are called."""
+    kept = {key: value for key, value in written.items() if key not in ("runs", "device")}
+    if "encoder_weights" in kept:
+        kept["encoder_weights"] = Path(kept["encoder_weights"]).name
+    stores = dict(written["stores"])
+    for role in ("labelled", "unlabelled"):
+        stores[role] = [Path(folder).resolve().name for folder in stores[role]]
+    if "validation" in stores:
+        stores["validation"] = Path(stores["validation"]).resolve().name
+    return kept | {"stores": stores}
 
 
 def _describe(
-    kind: str,
-    settings: RunSettings,
-    config: TrainingConfig,
-    initial: Initial,
-    data: TrainingData,
+    training: Training, settings: RunSettings, config: TrainingConfig, initial: Initial, data: TrainingData
 ) -> dict[str, Any]:
-    """What `config.toml` and the checkpoint's card say: names, no paths."""
+    """What `config.toml` says: every setting, and under `found` what the run made of them."""
+    if initial.parents:  # with the version: a newer one may be there when the run is resumed
+        settings = replace(settings, init=", ".join(initial.parents))
     return {
         "format": FORMAT,
-        "kind": kind,
-        "arch": settings.arch if settings.init is None else "",
-        "init": ", ".join(initial.parents),  # with the version: a newer one may be there when the run is resumed
-        "stores": _names(settings.stores),
-        "labelled_cases": len(data.labelled),
-        "unlabelled_cases": len(data.unlabelled),
-        "validation_cases": len(data.validation),
-        "cases_sha256": data.fingerprint(),
-        "preprocessing": toml.to_dict(initial.preprocessing),
+        "command": training.command,
+        **toml.to_dict(settings),
         "training": toml.to_dict(config),
+        "found": {
+            "labelled_cases": len(data.labelled),
+            "unlabelled_cases": len(data.unlabelled),
+            "validation_cases": len(data.validation),
+            "cases_sha256": data.fingerprint(),
+            "preprocessing": toml.to_dict(initial.preprocessing),
+        },
     }
 
 
-def _names(stores: Stores) -> list[str]:
-    folders = (*stores.labelled, *stores.unlabelled, *([stores.validation] if stores.validation else []))
-    return [folder.resolve().name for folder in folders]
-
-
-def _announce(settings: RunSettings, data: TrainingData, state: dict[str, Any] | None) -> None:
-    done = f"resumes after iteration {state['iteration']}" if state else "starts"
+def _announce(plan: _Plan, done: int, *, resume: bool) -> None:
+    data, word = plan.data, f"resumes after iteration {done}" if done else "starts"
+    if resume and not done:
+        word = "was stopped before its first state and starts"
     logger.info(
-        "Run %s %s: %d labelled, %d unlabelled, %d validation cases, on %s.",
-        settings.name, done, len(data.labelled), len(data.unlabelled), len(data.validation), settings.device,
+        "Run %s %s: %d labelled, %d unlabelled, %d validation cases.",
+        plan.settings.name, word, len(data.labelled), len(data.unlabelled), len(data.validation),
     )  # fmt: skip
     if not data.validation:
         logger.warning("No case to validate on: the last iteration is published, whatever it is worth.")

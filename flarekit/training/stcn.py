@@ -25,7 +25,10 @@ class STCNObjective(nn.Module):
         self.network, self.config = network, config
 
     def forward(self, batch: ClipBatch, iteration: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, a scalar with gradient, and its parts without: cross-entropy and Lovasz."""
+        """The loss, a scalar with gradient, and without: cross-entropy and Lovasz (2 B,) of every segmented slice.
+
+        `iteration` decides on the share of voxels that the cross-entropy keeps.
+        """
         share = bootstrap_share(self.config, iteration)
         probabilities = segment_clips(self.network, batch).flatten(0, 1)
         classes = batch.classes[:, 1:].flatten(0, 1)
@@ -33,8 +36,9 @@ class STCNObjective(nn.Module):
             "cross_entropy": bootstrapped_cross_entropy(probabilities.log(), classes, share=share),
             "lovasz": lovasz_loss(probabilities, classes),
         }
+        loss = parts["cross_entropy"].mean() + parts["lovasz"].mean()
         detached = {name: part.detach() for name, part in parts.items()}
-        return parts["cross_entropy"] + parts["lovasz"], detached | {"bootstrap_share": torch.tensor(share)}
+        return loss, detached | {"bootstrap_share": loss.new_tensor(share)}
 
 
 def segment_clips(network: STCN, batch: ClipBatch) -> Tensor:

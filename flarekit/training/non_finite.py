@@ -1,0 +1,42 @@
+"""Which slices made a loss that is not a number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import nn
+
+from flarekit.errors import TrainingError
+
+_NAMED = 8  # slices named at most
+
+
+def refuse_loss(
+    loss: float, iteration: int, objective: nn.Module, batches: list[Any], accelerator: Accelerator
+) -> None:
+    """Raises TrainingError that names the slices with a loss that is not finite, in every process alike.
+
+    `batches` are those of this process in the 0-based `iteration`.
+    """
+    found = [name for batch in batches for name in offenders(objective, batch, iteration)]
+    if accelerator.num_processes > 1:
+        found = gather_object(found)
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    raise TrainingError(
+        f"the loss is {loss} in iteration {iteration + 1}, on {'; '.join(found[:_NAMED])}{more}",
+        remedy="Look at these slices, or start a new run with a lower --lr or with --clip-norm.",
+    )
+
+
+@torch.no_grad()
+def offenders(objective: nn.Module, batch: Any, iteration: int) -> list[str]:
+    """Names of the slices whose loss is not finite alone; all of the batch's where each alone is harmless."""
+    found = []
+    for single in batch.singles():
+        _, parts = objective(single, iteration)
+        if not all(bool(part.isfinite().all()) for part in parts.values()):
+            found.append(single.names[0])
+    return found or list(batch.names)

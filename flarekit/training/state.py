@@ -1,0 +1,70 @@
+"""What a run goes on from: weights, optimiser, and how far it came.
+
+Samples, schedules and dropout are functions of the iteration, so that no generator has to be kept and any number
+of processes can go on from one file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from flarekit.errors import CheckpointError
+
+FORMAT = 2
+
+
+@dataclass
+class Progress:
+    """What changes while a run goes on, beside weights and optimiser."""
+
+    iteration: int = 0  # iterations done
+    best_dice: float = -1.0
+    best_score: dict[str, Any] | None = None  # of the best validation so far, with its iteration
+
+
+def snapshot(progress: Progress, objective: nn.Module, optimiser: Any, accelerator: Accelerator) -> dict[str, Any]:
+    """The state of a run between two iterations, in types that `save_state` writes."""
+    return {
+        "format": FORMAT,
+        "progress": asdict(progress),
+        "objective": objective.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "scaler": accelerator.scaler.state_dict() if accelerator.scaler else {},
+    }
+
+
+def restore(
+    state: dict[str, Any], objective: nn.Module, optimiser: Any, accelerator: Accelerator, *, where: Path
+) -> Progress:
+    """Put a state back into objective and optimiser; how far it came comes back.
+
+    Raises CheckpointError when the state of the file `where` is of another format or of other networks.
+    """
+    if state.get("format") != FORMAT:
+        raise _foreign(where, f"it has format {state.get('format')}, this flarekit reads {FORMAT}")
+    try:
+        objective.load_state_dict(state["objective"])
+        optimiser.load_state_dict(state["optimiser"])
+        if accelerator.scaler and state["scaler"]:
+            accelerator.scaler.load_state_dict(state["scaler"])
+        return Progress(**state["progress"])
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise _foreign(where, str(error).splitlines()[0]) from error
+
+
+def seed_dropout(seed: int, iteration: int, share: int) -> None:
+    """Make what the networks draw a function of these three; `share` numbers the batches of an iteration."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, iteration, share)).generate_state(1, np.uint64)[0] >> 1))
+
+
+def _foreign(where: Path, why: str) -> CheckpointError:
+    return CheckpointError(
+        f"is not a state of this run ({why})", where=where, remedy="Start the run anew under another name."
+    )
