@@ -189,6 +189,10 @@ def test_scouts_localizers_and_other_objects_are_no_candidates(tmp_path, caplog)
 def test_a_folder_without_a_ct_is_refused(tmp_path):
     with pytest.raises(InputError, match="no CT series, only MR"):
         read_volume(write_series(tmp_path / "mr", Modality="MR"))
+    with pytest.raises(InputError, match="only CT pictures that are no scan, localizers of CT"):
+        write_series(tmp_path / "ct", skip=(0,), ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+        save(ct_slice(HU[0], 0, SOPClassUID=SecondaryCaptureImageStorage), tmp_path / "ct" / "capture")
+        read_volume(tmp_path / "ct")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no DICOM image"):
         read_volume(tmp_path / "empty")

@@ -209,6 +209,11 @@ def test_tiles_are_counted(tile, stated):
     assert stated_size(stream(5000, 1)) is None
 
 
+def test_the_size_of_jpeg_ls_is_found_behind_other_segments():
+    comment, frame = b"\xff\xfe\x00\x04ab", struct.pack(">HBHHB", 11, 16, 24, 20, 1)
+    assert stated_size(b"\xff\xd8" + comment + b"\xff\xff\xf7" + frame) == Stated(rows=24, columns=20, components=1)
+
+
 def test_run_lengths_have_to_lie_within_the_frame():
     def header(*words):
         return struct.pack("<16I", *words, *[0] * (16 - len(words)))

@@ -58,8 +58,21 @@ class Header:
     @property
     def is_ct(self) -> bool:
         """Whether it is an image of a CT scan: no localizer, no screenshot, no report."""
-        localizer = _LOCALIZER in self.elements.text(tags.IMAGE_TYPE).upper().split("\\")
-        return self.modality == CT and self.sop_class in CT_CLASSES and not localizer
+        return self.modality == CT and self.sop_class in CT_CLASSES and not self.is_localizer
+
+    @property
+    def is_localizer(self) -> bool:
+        """Whether it is an overview that the scan was planned on."""
+        return _LOCALIZER in self.elements.text(tags.IMAGE_TYPE).upper().split("\\")
+
+    @property
+    def kind(self) -> str:
+        """What a folder without a CT is said to hold."""
+        if self.is_localizer:
+            return f"localizers of {self.modality[:16]}"
+        if self.modality == CT:
+            return "CT pictures that are no scan"
+        return self.modality[:16]
 
     @property
     def is_segmentation(self) -> bool:

@@ -156,8 +156,8 @@ def _no_ct(headers: Sequence[Header], where: Path) -> InputError:
     remedy = "Check the path: it has to lead to the slices of a CT."
     if not headers:
         return InputError("holds no DICOM image", where=where, remedy=remedy)
-    modalities = ", ".join(sorted({header.modality[:16] for header in headers}))
-    return InputError(f"holds no CT series, only {modalities}", where=where, remedy=remedy)
+    kinds = ", ".join(sorted({header.kind for header in headers}))
+    return InputError(f"holds no CT series, only {kinds}", where=where, remedy=remedy)
 
 
 def _refuse_damaged(headers: Sequence[Header]) -> None:

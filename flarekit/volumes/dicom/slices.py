@@ -9,7 +9,7 @@ import numpy as np
 
 from flarekit.errors import InputError
 from flarekit.volumes.dicom import tags
-from flarekit.volumes.dicom.elements import BIG_ENDIAN, Elements, Span
+from flarekit.volumes.dicom.elements import BIG_ENDIAN, MOST_ITEMS, Elements, Span
 from flarekit.volumes.dicom.header import Header
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")  # they differ in how they are shown, not in what a value means
@@ -171,8 +171,7 @@ def _spread(header: Header) -> list[Slice]:
     """The slices of a file that has no groups for each frame: one, or several as far apart as it says."""
     first = _slice(header, 0, _Groups((header.elements,)))
     frames = header.elements.number(tags.FRAMES, 1)
-    held = sum(length for _, length in header.content.pixels)  # a frame takes a byte at least
-    if not 1 < frames <= held or not first.apart_mm or len(first.position_mm) != 3 or len(first.orientation) != 6:
+    if not 1 < frames <= MOST_ITEMS or not first.apart_mm or len(first.position_mm) != 3 or len(first.orientation) != 6:
         return [first]
     step_mm = first.apart_mm * np.cross(first.orientation[:3], first.orientation[3:])
     positions_mm = first.position_mm + np.arange(int(frames))[:, None] * step_mm
