@@ -298,6 +298,17 @@ def test_a_folder_of_dicom_is_a_row(shared_data):
     assert case.image.shape == (512, 512, 20) and case.findings == ()
 
 
+def test_a_dicom_segmentation_is_a_label_map_on_its_image(shared_data, tmp_path):
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "liver": 1}}))
+    (tmp_path / "scan").mkdir()
+    for file in ("01.dcm", "02.dcm", "03.dcm"):
+        shutil.copy(shared_data / "dcmqi_ct3slice" / file, tmp_path / "scan" / file)
+    label = shared_data / "dcmqi_ct3slice" / "liver.dcm"
+    (case,) = check_dataset([tmp_path / "scan"], labels=label, dataset_json=tmp_path / "dataset.json").cases
+    assert case.image.shape == (512, 512, 3) and list(case.voxels) == [1]
+    assert not [finding for finding in case.findings if finding.severity == ERROR]
+
+
 def test_inputs_that_are_missing_are_refused(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         check_dataset([tmp_path / "none"])
@@ -384,6 +395,14 @@ def test_fix_writes_a_mended_copy_and_leaves_the_originals(data, tmp_path, run_c
     assert np.array_equal(read_labels(mended.label("geometry")).array, anatomy())
     assert mended.image("sound").read_bytes() == data.image("sound").read_bytes()
     assert (out / "dataset.json").read_bytes() == (data.root / "dataset.json").read_bytes()
+
+
+def test_what_was_no_number_is_air_behind_an_offset_too(data, tmp_path, run_cli):
+    data.case(image=np.where(painting() > 200, np.nan, painting() + 1024).astype(np.float32))
+    assert [code for _, code, _ in data.found()] == ["nan", "offset"]
+    assert run_cli("check", data.root, "--fix", tmp_path / "out").code == 0
+    mended = read_volume(Data(tmp_path / "out").image()).array
+    assert np.array_equal(mended, np.where(painting() > 200, -1024, painting()))
 
 
 def test_ids_are_renumbered_only_where_dataset_json_says_so(data, tmp_path, run_cli):

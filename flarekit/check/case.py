@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
-from flarekit.check.findings import ERROR, IMAGE, LABEL, Finding
+from flarekit.check.findings import ERROR, IMAGE, LABEL, SEVERITIES, Finding
 from flarekit.check.grids import grid_findings, pair_findings
 from flarekit.check.intensity import intensity_findings
 from flarekit.check.inventory import Entry
 from flarekit.check.label_ids import Naming, label_findings
-from flarekit.check.stored import FileFacts, StoredVolume, facts_of, read_unchecked, sample_of
+from flarekit.check.stored import FileFacts, StoredVolume, facts_of, read_image, read_label, sample_of
 from flarekit.errors import FlarekitError
 
 
@@ -33,14 +34,12 @@ class CaseReport:
 def check_case(entry: Entry, naming: Naming | None) -> CaseReport:
     """Read both files of a case once and say what is wrong; a file that cannot be read is a finding too."""
     findings = list(entry.findings)
-    image, problems = _opened(entry.image, IMAGE)
-    findings += problems
-    image_facts = None if image is None else facts_of(image)
+    image = _opened(entry.image, IMAGE, read_image, findings)
+    label = _opened(entry.label, LABEL, partial(read_label, image=image), findings)
+    image_facts, label_facts = (None if stored is None else facts_of(stored) for stored in (image, label))
+    voxels: dict[int, int] = {}
     if image is not None and image_facts is not None:
         findings += intensity_findings(image_facts, sample_of(image))
-    label, problems = _opened(entry.label, LABEL)
-    findings += problems
-    voxels: dict[int, int] = {}
     if label is not None:
         voxels, problems = label_findings(label, entry.labelled, naming)
         findings += problems
@@ -49,17 +48,27 @@ def check_case(entry: Entry, naming: Naming | None) -> CaseReport:
     return CaseReport(
         name=entry.name,
         image=image_facts,
-        label=None if label is None else facts_of(label),
+        label=label_facts,
         voxels=voxels,
-        findings=tuple(findings),
+        findings=tuple(sorted(findings, key=_order)),
     )
 
 
-def _opened(path: Path | None, file: str) -> tuple[StoredVolume | None, Iterator[Finding] | list[Finding]]:
+def _opened(
+    path: Path | None, file: str, read: Callable[[Path], StoredVolume], findings: list[Finding]
+) -> StoredVolume | None:
+    """The file's numbers; what is wrong with reading them, and with their grid, joins the findings."""
     if path is None:
-        return None, []
+        return None
     try:
-        stored = read_unchecked(path)
+        stored = read(path)
     except FlarekitError as error:
-        return None, [Finding(severity=ERROR, code="unreadable", file=file, text=f"{error.what}. {error.remedy}")]
-    return stored, grid_findings(stored, file)
+        text = f"{error.what}. {error.remedy}".rstrip()
+        findings.append(Finding(severity=ERROR, code="unreadable", file=file, text=text))
+        return None
+    findings += grid_findings(stored, file)
+    return stored
+
+
+def _order(finding: Finding) -> int:
+    return SEVERITIES.index(finding.severity)

@@ -15,7 +15,7 @@ from flarekit.check.dataset import DatasetReport
 from flarekit.check.findings import ERROR, IMAGE, LABEL
 from flarekit.check.inventory import Entry
 from flarekit.check.label_ids import Naming, read_ids
-from flarekit.check.stored import StoredVolume, read_unchecked, scaled
+from flarekit.check.stored import StoredVolume, read_image, read_label, scaled
 from flarekit.data.layouts import DESCRIPTION
 from flarekit.errors import OutputError
 from flarekit.files import atomic_path, output_errors
@@ -88,32 +88,35 @@ def _repair(entry: Entry, case: CaseReport, naming: Naming | None, output: Path)
 
 
 def _write_image(path: Path, target: Path, codes: Collection[str]) -> None:
-    stored = read_unchecked(path)
+    stored = read_image(path)
     array, raw = stored.volume.array, stored.raw
     if "nan" in codes:
-        array, raw = _without_nan(stored), replace(raw, slope=1.0, intercept=0.0)
+        air = _AIR_HU + (SCANNER_OFFSET if "offset" in codes else 0)
+        array, raw = _without_nan(stored, air), replace(raw, slope=1.0, intercept=0.0)
     hu = to_hu(array, raw, path)
     if "offset" in codes:
         take_off(hu, SCANNER_OFFSET)
     write_volume(_writable(target), stored.volume.like(hu))
 
 
-def _without_nan(stored: StoredVolume) -> np.ndarray:
+def _without_nan(stored: StoredVolume, air: int) -> np.ndarray:
+    """float32 values with `air` in place of what is no number."""
     array = np.empty(stored.volume.array.shape, dtype=np.float32)
     for z, plane in enumerate(stored.volume.array):
-        array[z] = np.nan_to_num(scaled(plane, stored.raw), nan=_AIR_HU, posinf=_AIR_HU, neginf=_AIR_HU)
+        array[z] = np.nan_to_num(scaled(plane, stored.raw), nan=air, posinf=air, neginf=air)
     return array
 
 
 def _write_label(entry: Entry, target: Path, codes: Collection[str], naming: Naming | None) -> None:
     assert entry.label is not None
-    stored = read_unchecked(entry.label)
+    image = read_image(entry.image) if entry.image is not None else None
+    stored = read_label(entry.label, image)
     ids = read_ids(stored)
     if "renumber" in codes and naming is not None:
         ids = _renumbered(ids, naming)
     volume: Volume = stored.volume
-    if "geometry" in codes and entry.image is not None:
-        volume = read_unchecked(entry.image).volume
+    if "geometry" in codes and image is not None:
+        volume = image.volume
     write_labels(_writable(target), volume.like(_narrowed(ids)))
 
 

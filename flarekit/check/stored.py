@@ -14,7 +14,7 @@ import numpy as np
 from flarekit.volumes import Volume
 from flarekit.volumes.hu import sampled
 from flarekit.volumes.raw import RawVolume
-from flarekit.volumes.reading import read_stored
+from flarekit.volumes.reading import read_stored, read_stored_labels
 
 _LETTERS = ("SI", "PA", "LR")  # of canonical axes z, h, w, along and against them
 
@@ -54,10 +54,17 @@ class FileFacts:
         }
 
 
-def read_unchecked(path: Path) -> StoredVolume:
-    """The numbers of a file, whatever they are. Raises InputError when it cannot be read."""
+def read_image(path: Path) -> StoredVolume:
+    """The numbers of a CT's file, whatever they are. Raises FlarekitError when it cannot be read."""
     with _heard(path) as warnings:
         volume, raw = read_stored(path)
+    return StoredVolume(volume=volume, raw=raw, warnings=tuple(warnings))
+
+
+def read_label(path: Path, image: StoredVolume | None = None) -> StoredVolume:
+    """The numbers of a label map's file, a DICOM-SEG's on the grid of its image. Raises FlarekitError."""
+    with _heard(path) as warnings:
+        volume, raw = read_stored_labels(path, like=None if image is None else image.volume)
     return StoredVolume(volume=volume, raw=raw, warnings=tuple(warnings))
 
 

@@ -50,13 +50,8 @@ def read_labels(path: Path, *, like: Volume | None = None) -> Volume:
     slice to its highest, or is that of the image `like`, which is not looked at for other formats.
     Raises InputError when the file is missing, damaged, not three-dimensional, or holds broken numbers.
     """
-    path = Path(path)
-    _require_there(path)
-    is_segmentation = _is_dicom(path)
-    raw = read_dicom_labels(path) if is_segmentation else _read_raw(path, None)
-    volume = _placed(raw, path)
-    labels = volume.like(to_ids(volume.array, raw, path))
-    return embedded(labels, like) if is_segmentation and like is not None else labels
+    volume, raw = read_stored_labels(path, like=like)
+    return volume.like(to_ids(volume.array, raw, path))
 
 
 def read_stored(path: Path, *, series: str | None = None) -> tuple[Volume, RawVolume]:
@@ -68,6 +63,19 @@ def read_stored(path: Path, *, series: str | None = None) -> tuple[Volume, RawVo
     _require_there(path)
     raw = _read_raw(path, series)
     return _placed(raw, path), raw
+
+
+def read_stored_labels(path: Path, *, like: Volume | None = None) -> tuple[Volume, RawVolume]:
+    """The numbers of a label map's file like `read_stored`'s, before they are known to be ids; `like` as `read_labels`.
+
+    Raises InputError.
+    """
+    path = Path(path)
+    _require_there(path)
+    is_segmentation = _is_dicom(path)
+    raw = read_dicom_labels(path) if is_segmentation else _read_raw(path, None)
+    volume = _placed(raw, path)
+    return embedded(volume, like) if is_segmentation and like is not None else volume, raw
 
 
 def _placed(raw: RawVolume, path: Path) -> Volume:
