@@ -57,6 +57,15 @@ def test_padding_becomes_air_whichever_type_its_tag_has(tmp_path, dtype, stored,
     assert np.array_equal(hu[untouched], values[untouched].astype(int) - 1024)
 
 
+def test_padding_may_have_bits_that_do_not_count(tmp_path):
+    words = np.arange(1000, 1030, dtype=np.uint16).reshape(5, 6)
+    words[1, 2] = 63536
+    ds = ct_slice(words, 0, BitsStored=12, HighBit=11, RescaleIntercept=-1024)
+    ds.add_new("PixelPaddingValue", "US", 63536)
+    hu = read_slice(tmp_path, ds)
+    assert hu[1, 2] == -1024 and hu[1, 3] == 1009 - 1024
+
+
 def test_a_range_of_padding_becomes_air(tmp_path):
     values = HU[0].copy()
     values[0, :3] = (-2000, -1990, -1980)
@@ -102,6 +111,13 @@ def test_other_encodings_are_read(tmp_path, syntax):
         ds.add_new("PixelPaddingValue", "SS", -2000)
         save(ds, tmp_path / f"IM{number}", syntax)
     assert np.array_equal(read_volume(tmp_path).array, HU)
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_other_encodings_of_many_frames_are_read(tmp_path, syntax):
+    ds = enhanced_ct(HU.astype(">i2") if syntax == ExplicitVRBigEndian else HU)
+    volume = read_volume(save(ds, tmp_path / "ct.dcm", syntax))
+    assert np.array_equal(volume.array, HU + 10 * np.arange(len(HU))[:, None, None])
 
 
 @pytest.mark.parametrize("kind", ["RLE", "JPEG", "JPEG2000"])
