@@ -95,17 +95,23 @@ class LabelSet:
         low, high = int(ids.min(initial=0)), int(ids.max(initial=0))
         plain = low >= 0 and high <= outside
         classes = table[ids if plain else np.where((ids < 0) | (ids > outside), outside, ids)]
-        is_unknown = classes == IGNORE
-        if self.ignore_id is not None:
-            is_unknown &= ids != self.ignore_id
-        if is_unknown.any():
+        if unknown := self._unknown_ids(ids, classes):
             raise InputError(
-                f"holds label ids {np.unique(ids[is_unknown])[:5].tolist()} that the label set {self.name!r} "
-                "does not name",
+                f"holds label ids {sorted(unknown)[:5]} that the label set {self.name!r} does not name",
                 where=where,
                 remedy="Describe the labels in dataset.json, or check that this is the right file.",
             )
         return classes
+
+    def _unknown_ids(self, ids: np.ndarray, classes: np.ndarray) -> set[int]:
+        """Slice by slice: a mask of a whole volume would be the most memory that preprocessing takes."""
+        unknown: set[int] = set()
+        for plane, known in zip(np.atleast_2d(ids), np.atleast_2d(classes), strict=True):
+            is_unknown = known == IGNORE
+            if self.ignore_id is not None:
+                is_unknown &= plane != self.ignore_id
+            unknown.update(np.unique(plane[is_unknown]).tolist() if is_unknown.any() else ())
+        return unknown
 
     def to_ids(self, classes: np.ndarray) -> np.ndarray:
         """Ids of an array of classes (no IGNORE in it), uint8 where they fit, else uint16."""

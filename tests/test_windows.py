@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from flarekit.config.preprocessing import WINDOWS, WindowPreset, union, window_range
-from flarekit.data.windows import window_slices
+from flarekit.data.windows import window_array, window_slices, window_tensor
 
 
 def test_the_papers_ranges_are_unions_of_its_windows():
@@ -40,3 +41,9 @@ def test_without_windows_every_channel_is_the_same_wide_range():
 def test_a_window_that_shows_nothing_is_refused(ranges):
     with pytest.raises(ValueError):
         WindowPreset(name="wrong", ranges_hu=ranges)
+
+
+@pytest.mark.parametrize("preset", WINDOWS.values(), ids=WINDOWS)
+def test_arrays_and_tensors_of_every_device_are_windowed_alike(preset):
+    every_hu = np.arange(-32768, 32768).astype(np.int16).reshape(2, 128, 256)
+    assert np.array_equal(window_array(every_hu, preset), window_tensor(torch.from_numpy(every_hu), preset).numpy())

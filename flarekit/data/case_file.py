@@ -72,6 +72,7 @@ class StoredCase:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: h5py.File | None = None
+        self._data: dict[str, h5py.Dataset] = {}  # looked up once: that takes as long as reading a slice
         self._process = 0
         self.header = self._read_header()
 
@@ -154,16 +155,18 @@ class StoredCase:
         """Close the file; the next access opens it again."""
         if self._file is not None and self._process == os.getpid():
             self._file.close()
-        self._file = None
+        self._file, self._data = None, {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None}
+        return {**self.__dict__, "_file": None, "_data": {}}
 
     def _read(self, name: str, index: int | slice = slice(None)) -> np.ndarray:
         if self._file is None or self._process != os.getpid():
-            self._file, self._process = _open(self.path), os.getpid()
+            self._file, self._data, self._process = _open(self.path), {}, os.getpid()
         try:
-            return self._file[name][index]
+            if name not in self._data:
+                self._data[name] = self._file[name]
+            return self._data[name][index]
         except (OSError, KeyError) as error:
             raise InputError(f"is damaged: {name!r} cannot be read", where=self.path, remedy=_AGAIN) from error
 
