@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flarekit.ops import affinity
+from flarekit.ops import blockwise
 from flarekit.ops.affinity import read_memory
 
 B, K, T, TOKENS, C, Q, V = 2, 3, 4, 5, 6, 7, 8
@@ -134,7 +134,7 @@ def test_a_bias_moves_weight_between_frames() -> None:
 @pytest.mark.parametrize("top_k", [None, 3])
 def test_blocks_of_queries_equal_the_whole(monkeypatch: pytest.MonkeyPatch, top_k: int | None) -> None:
     whole = read_memory(*inputs(), top_k=top_k)
-    monkeypatch.setattr(affinity, "QUERY_BLOCK", 3)
+    monkeypatch.setattr(blockwise, "QUERY_BLOCK", 3)
     torch.testing.assert_close(read_memory(*inputs(), top_k=top_k), whole)
 
 
