@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import h5py
 import nibabel
@@ -143,3 +146,14 @@ def test_the_baked_case_is_exported_as_labels_only(run_cli, data_set, tmp_path):
     assert run_cli("store", "export", tmp_path / "store", "a", "--labels", mask).code == 0
     assert np.array_equal(np.asarray(nibabel.load(mask).dataobj), IDS)
     assert run_cli("store", "export", tmp_path / "store", "a").code == 2
+
+
+def test_the_example_reads_a_store_without_flarekit(run_cli, data_set, tmp_path):
+    run_cli("preprocess", data_set, "-o", tmp_path / "store")
+    example = Path(__file__).parents[1] / "examples" / "read_store.py"
+    assert "flarekit" not in example.read_text().partition('"""\n')[2], "it stands for tools that know h5py alone"
+    command = [sys.executable, example, tmp_path / "store", "a"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    middle = HU[:, :, 1]
+    assert f"a_0000.nii.gz: (3, 5, 4), slice 1 from {middle.min()} to {middle.max()} HU" in printed
+    assert f"{'spleen':22s} {(IDS == 3).sum():9d} voxels" in printed

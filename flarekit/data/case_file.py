@@ -8,7 +8,13 @@
 | label_voxels | int32 | (Z, classes) | voxels of each class in each slice; absent without labels |
 
 A case whose labels cover some organs only holds 255 in place of background and of every other organ: such a voxel
-is none of the labelled organs, and may be any other.
+is none of the labelled organs, and may be any other. The attributes are those of `flarekit.data.case_header`; the
+first 512 bytes hold a checksum (`flarekit.data.checksum`). Any HDF5 library reads a case, h5py once hdf5plugin is
+imported, as examples/read_store.py does in full:
+
+    import h5py, hdf5plugin
+    with h5py.File("stores/flare22/FLARE22_Tr_0001.h5") as file:
+        middle = file["hu"][file["hu"].shape[0] // 2]
 """
 
 from __future__ import annotations

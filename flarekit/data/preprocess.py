@@ -51,7 +51,7 @@ def preprocess(
     """
     remove_leftovers(store.path)
     try:
-        if len(cases) == 1 and not workers and scheduler is None:
+        if len(cases) == 1 and scheduler is None:
             return [store_case(cases[0], store, overwrite=overwrite)]
         if scheduler is not None:  # whose workers stand in other folders
             cases, store = [_absolute(case) for case in cases], SliceStore(store.path.absolute(), store.config)
