@@ -162,11 +162,13 @@ def test_series_without_a_number_of_their_own_are_chosen_by_their_place_in_the_l
         assert np.array_equal(read_volume(tmp_path, series=name).array, HU + 1)
 
 
-def test_series_whose_identity_was_taken_out_are_chosen_by_their_place(tmp_path):
+def test_series_whose_identity_was_taken_out_are_chosen_by_their_place(tmp_path, caplog):
     write_series(tmp_path, SeriesInstanceUID="", SeriesNumber=None)
+    save(empty(MediaStorageDirectoryStorage), tmp_path / "DICOMDIR")
     write_series(tmp_path, uid="1.2.5", hu=HU + 1, prefix="other")
     assert np.array_equal(read_volume(tmp_path, series="1").array, HU)
     assert np.array_equal(read_volume(tmp_path, series="2").array, HU + 1)
+    assert "left out" not in caplog.text, "files without a series are none of it"
 
 
 def test_a_series_is_chosen_among_dicom_alone(tmp_path):

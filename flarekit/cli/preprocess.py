@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def preprocess(
     inputs: Annotated[
-        list[Path], typer.Argument(help="A data set (FLARE22 or nnU-Net layout), volumes, or folders of them.")
+        list[Path], typer.Argument(help="A data set (FLARE22 or nnU-Net layout), volumes, DICOM, or folders of them.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The store's folder; new cases join it.")],
     bake_windows: Annotated[

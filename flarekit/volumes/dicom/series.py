@@ -172,6 +172,6 @@ def _refuse_damaged(headers: Sequence[Header]) -> None:
 
 def _tell_left_out(headers: Sequence[Header], chosen: Series) -> None:
     """Say which files name the chosen series, but are no images of it: a localizer is one, a damaged file may be."""
-    out = [h.path.name for h in headers if _uid(h) == chosen.uid and not h.is_ct]
+    out = [h.path.name for h in headers if chosen.uid and _uid(h) == chosen.uid and not h.is_ct]
     if out:
         logger.warning("%s: %d files of the series are no CT images and are left out.", out[0], len(out))
