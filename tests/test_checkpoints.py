@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 
 import pytest
 import tiny_networks
@@ -315,3 +316,20 @@ def test_what_is_no_training_state(tmp_path, content):
 def test_models_show_refuses_what_it_cannot_show(run_cli, arguments):
     outcome = run_cli("models", "show", *arguments)
     assert outcome.code == 2 and "None" not in outcome.stderr and outcome.stdout == ""
+
+
+def test_a_version_that_is_packaged_and_published_by_hand_is_listed_once(registry, tmp_path):
+    packaged = Registry(tmp_path / "packaged", packaged=tmp_path / "none")
+    publish(packaged)
+    shutil.copytree(tmp_path / "packaged" / "mine", tmp_path / "checkpoints" / "mine")
+    assert [card.reference for card in registry.listing().cards] == ["mine@1"]
+
+
+def test_a_challenge_refuses_what_saw_more_than_its_data(registry):
+    published, network = publish(registry)
+    assert registry.load("mine@1", challenge=True).card == published
+    seen = replace(card(), provenance=Provenance(data=("ImageNet",), pretrained_or_extra_data=True))
+    registry.publish(seen, {"stcn": network})
+    assert registry.load("mine@2").card.provenance.pretrained_or_extra_data
+    with pytest.raises(CheckpointError, match="mine@2 is pretrained or saw extra data.*ImageNet"):
+        registry.load("mine@2", challenge=True)

@@ -15,7 +15,7 @@ from flarekit.errors import CheckpointError
 from flarekit.labels import LabelSet
 
 FORMAT = 1
-KINDS = ("reference", "propagation")
+KINDS = ("reference", "propagation", "initialisation")
 NetworkConfig = TransUNetConfig | DeepLabConfig | STCNConfig
 
 
@@ -37,7 +37,8 @@ class Card:
     Raises ValueError on a kind that does not exist or a version below 0.
     """
 
-    kind: str  # "reference" (a CPS pair or one of its networks) or "propagation" (an STCN)
+    kind: str  # "reference" (a CPS pair or one of its networks), "propagation" (an STCN), or "initialisation": a
+    # network of which some parts are random, to train from and for nothing else
     name: str
     version: int = 0  # given by the registry when published
     networks: dict[str, NetworkConfig]  # architecture of each network, by name
@@ -61,6 +62,16 @@ class Card:
     def reference(self) -> str:
         """NAME@VERSION."""
         return f"{self.name}@{self.version}"
+
+    def require_allowed_in_challenge(self) -> None:
+        """Raises CheckpointError where the weights, or those they come from, saw more than a challenge's own data."""
+        seen = self.provenance
+        if seen.pretrained_or_extra_data:
+            source = "; ".join((f"started from {seen.initialisation}", *seen.data))
+            raise CheckpointError(
+                f"{self.reference} is pretrained or saw extra data, which --challenge refuses ({source})",
+                remedy="Use a checkpoint trained from random weights on the challenge's own data.",
+            )
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary that `read_card` understands."""

@@ -70,9 +70,9 @@ class Registry:
 
     def listing(self) -> Listing:
         """Every checkpoint's card, and the checkpoints whose cards are damaged."""
-        folders = {folder for root in (self.root, self.packaged) for folder in _versions(root, "*")}
+        folders = {_identity(f): f for root in (self.packaged, self.root) for f in _versions(root, "*")}
         cards, damaged = [], {}
-        for folder in sorted(folders, key=lambda folder: (folder.parent.name, int(folder.name))):
+        for _, folder in sorted(folders.items()):
             try:
                 cards.append(card_of(folder))
             except CheckpointError as error:
@@ -93,10 +93,15 @@ class Registry:
         """The card of NAME or NAME@VERSION. Raises CheckpointError."""
         return card_of(self.folder(reference))
 
-    def load(self, reference: str, *, kind: str | None = None) -> Loaded:
-        """A checkpoint with its networks. Raises CheckpointError: unknown, of another kind, or damaged."""
+    def load(self, reference: str, *, kind: str | None = None, challenge: bool = False) -> Loaded:
+        """A checkpoint with its networks. Raises CheckpointError: unknown, of another kind, or damaged.
+
+        `challenge` also refuses one that saw what a challenge's rules do not allow.
+        """
         folder = self.folder(reference)
         card = card_of(folder)
+        if challenge:
+            card.require_allowed_in_challenge()
         if kind not in (None, card.kind):
             raise CheckpointError(
                 f"{card.reference} is a {card.kind} checkpoint, a {kind} one is needed",
@@ -196,6 +201,10 @@ def check_name(name: str) -> None:
 def _versions(root: Path, name: str) -> list[Path]:
     folders = root.glob(f"{name}/*")
     return [f for f in folders if _VERSION.fullmatch(f.name) and f.is_dir() and not f.parent.name.startswith(".")]
+
+
+def _identity(folder: Path) -> tuple[str, int]:
+    return folder.parent.name, int(folder.name)
 
 
 def _reference(folder: Path) -> str:

@@ -56,9 +56,7 @@ class TransUNetConfig:
         if self.hidden % self.heads:
             raise ValueError(f"heads divides hidden, got {self.heads}, {self.hidden}")
         if self.resnet_width % self.resnet_groups:
-            raise ValueError(
-                f"resnet_groups divides resnet_width, got {self.resnet_groups}, {self.resnet_width}"
-            )
+            raise ValueError(f"resnet_groups divides resnet_width, got {self.resnet_groups}, {self.resnet_width}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +70,18 @@ class DeepLabConfig:
     skip_channels: int = 48  # of the stride-4 features beside them
     rates: tuple[int, ...] = (12, 24, 36)  # dilations of the pyramid's 3x3 convolutions, in stride-16 pixels
     dropout: float = 0.5  # after the pyramid
+    same_padding_for: int | None = None  # pad strided convolutions unevenly, as TensorFlow's "same" padding does for
+    # a square image of this side (published EfficientNets); None pads evenly, as timm does
+    norm_epsilon: float = 1e-5  # of the encoder's BatchNorm
+    dilated_from: int | None = None  # first dilated block, counted through all stages; None: after stride 16
 
     def __post_init__(self) -> None:
         _check_classes(self.classes)
         _check_positive(self, "channels", "skip_channels")
+        if self.same_padding_for is not None and self.same_padding_for < 32:
+            raise ValueError(f"same_padding_for is at least 32, got {self.same_padding_for}")
+        if not 0 < self.norm_epsilon < 1:
+            raise ValueError(f"norm_epsilon lies in 0..1, got {self.norm_epsilon}")
         _check_widths("rates", self.rates, length=3)
         _check_dropout(self.dropout)
 
@@ -87,8 +93,11 @@ class STCNConfig:
     key_block: str = "bottleneck"  # of the key encoder: bottleneck (as ResNet-50) or basic (as ResNet-18)
     key_units: tuple[int, ...] = (3, 4, 6)  # its blocks at strides 4, 8 and 16
     key_width: int = 64  # channels after its first convolution
+    key_bias: bool = True  # biases in the key encoder's convolutions
     value_units: tuple[int, ...] = (2, 2, 2)  # basic blocks of the value encoder at strides 4, 8 and 16
     value_width: int = 64  # channels after its first convolution
+    value_others: bool = True  # the value encoder sees the other objects' mask, too
+    value_attention: bool = False  # channel and spatial attention (CBAM) where it joins object and slice
     key_channels: int = 64  # of a memory key
     value_channels: int = 512  # of a memory value, and of the compressed query features beside a readout
     decoder: tuple[int, ...] = (512, 256, 256)  # channels at strides 16, 8 and 4
@@ -130,6 +139,12 @@ class Architecture:
 ARCHITECTURES: dict[str, Architecture] = {
     # Tables 2 and 3 of the paper, at 512 x 512.
     "paper": Architecture(transunet=TransUNetConfig(), deeplabv3plus=DeepLabConfig(), stcn=STCNConfig()),
+    # STCN as its authors published it, for several objects; the reference networks of the paper beside it.
+    "original": Architecture(
+        transunet=TransUNetConfig(),
+        deeplabv3plus=DeepLabConfig(),
+        stcn=STCNConfig(key_bias=False, value_attention=True),
+    ),
     # Trains and segments on two CPU cores, at 256 x 256.
     "lite": Architecture(
         transunet=TransUNetConfig(

@@ -42,8 +42,17 @@ WINDOWS: dict[str, WindowPreset] = {
             window_range(400, 1800),  # spine
         ),
     ),
+    # What TransUNet's authors clip Synapse's CTs to (the data notes of their release), in every channel.
+    "transunet": WindowPreset(name="transunet", ranges_hu=((-125.0, 275.0),) * 3),
     # No windowing: one wide linear range in every channel, for the ablation.
     "none": WindowPreset(name="none", ranges_hu=((-1024.0, 3071.0),) * 3),
+}
+
+
+# Mean and standard deviation that are taken out of each of three channels in 0..1.
+NORMALISATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]] | None] = {
+    "none": None,
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),  # torchvision's; STCN and most encoders had it
 }
 
 
@@ -55,8 +64,11 @@ class PreprocessingConfig:
     spacing_mm: float | None = None  # in-plane spacing slices are resampled to; None keeps the native pixels
     canvas: int = 512  # smallest input height and width in pixels; larger slices take the next multiple
     multiple: int = 32  # input height and width are multiples of this
+    normalisation: str = "none"  # of channels in 0..1 before the network: none, or imagenet (what photographs' have)
 
     def __post_init__(self) -> None:
+        if self.normalisation not in NORMALISATIONS:
+            raise ValueError(f"normalisation is one of {sorted(NORMALISATIONS)}, got {self.normalisation!r}")
         if self.spacing_mm is not None and not 0.1 <= self.spacing_mm <= 10:
             raise ValueError(f"spacing_mm lies in 0.1..10, got {self.spacing_mm}")
         if self.canvas < self.multiple or self.canvas % self.multiple:
@@ -65,5 +77,6 @@ class PreprocessingConfig:
 
 PREPROCESSING: dict[str, PreprocessingConfig] = {
     "paper": PreprocessingConfig(),
+    "original": PreprocessingConfig(),
     "lite": PreprocessingConfig(spacing_mm=1.6, canvas=256),
 }

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from flarekit.config.preprocessing import PreprocessingConfig
 from flarekit.data.grid import NetworkGrid, to_float
+from flarekit.data.normalisation import normalised
 from flarekit.data.windows import window_slices
 from flarekit.volumes import Volume
 
@@ -36,9 +37,9 @@ class VolumeSlices:
         return NetworkGrid.of((height, width), self.volume.spacing_mm[1:], self.config)
 
     def images(self, slices: Sequence[int]) -> Tensor:
-        """float32 (B, 3, h, w) in 0..1 of the slices with these numbers."""
+        """float32 (B, 3, h, w) of the slices with these numbers: in 0..1, or normalised as the config says."""
         hu = torch.from_numpy(np.ascontiguousarray(self.volume.array[list(slices)]))
-        return self.grid.to_network(to_float(window_slices(hu, self.config.windows)))
+        return normalised(self.grid.to_network(to_float(window_slices(hu, self.config.windows))), self.config)
 
     def positions(self, slices: Sequence[int]) -> Tensor:
         """float32 (B,): where along the volume each slice lies, 0 its lowest and 1 its highest."""

@@ -2,14 +2,15 @@
 
 Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation",
 arXiv:1802.02611. The encoder is timm's; pyramid, decoder and the dilation of the encoder's last stages are
-laid out as in segmentation_models.pytorch, whose weights users have. Built with random weights, never from
-the network.
+laid out as in segmentation_models.pytorch, whose weights users have; that package's own EfficientNets pad, normalise
+and dilate in their own way, which the configuration can ask for. Built with random weights, never from the network.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import timm
@@ -22,23 +23,49 @@ from flarekit.config.architecture import DeepLabConfig
 _HEADS = ("conv_head", "bn2", "norm_head")  # what timm's two families call the layers after the last stage
 
 
+class SamePaddedConv2d(nn.Conv2d):
+    """A convolution padded as TensorFlow's "same" does for a square input of that side, whatever the input's size.
+
+    Where an odd number of rows is missing, the bottom gets one more than the top, and so do columns.
+    """
+
+    def __init__(self, conv: nn.Conv2d, side: int) -> None:
+        kernel, stride = conv.kernel_size[0], conv.stride[0]
+        super().__init__(
+            conv.in_channels, conv.out_channels, kernel, stride=stride, groups=conv.groups, bias=conv.bias is not None
+        )
+        missing = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+        self.margins = (missing // 2, missing - missing // 2) * 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.pad(x, self.margins))
+
+
 class Encoder(nn.Module):
     """A timm EfficientNet or MobileNetV3 whose last stages are dilated instead of going to stride 32.
 
-    Raises ValueError when timm knows no such network or it is of another family.
+    Raises ValueError when timm knows no such network, it is of another family, or is dilated too early.
     """
 
-    def __init__(self, name: str, *, keep_head: bool) -> None:
+    def __init__(self, config: DeepLabConfig) -> None:
         super().__init__()
-        network = _timm_network(name)
+        network = _timm_network(config)
         stages = {level["reduction"]: level for level in network.feature_info}
         self.low_stage = _block_index(stages[4])
         self.low_channels: int = stages[4]["num_chs"]
         self.channels: int = stages[32]["num_chs"]
         self.conv_stem, self.bn1 = network.conv_stem, network.bn1
         self.blocks: nn.Sequential = network.blocks
-        _dilate(self.blocks[_block_index(stages[16]) + 1 :])
-        if keep_head:
+        blocks: list[nn.Module] = list(chain.from_iterable(self.blocks))
+        early = sum(map(len, self.blocks[: _block_index(stages[16])]))
+        last = early + len(self.blocks[_block_index(stages[16])])
+        dilated_from = last if config.dilated_from is None else config.dilated_from
+        if not early < dilated_from <= last:
+            raise ValueError(f"dilated_from lies in {early + 1}..{last} for {config.encoder}, got {dilated_from}")
+        _dilate(blocks[dilated_from:])
+        if config.same_padding_for is not None:
+            self._pad_unevenly(blocks, config.same_padding_for)
+        if config.encoder_head:
             for layer in _HEADS:
                 if hasattr(network, layer):
                     self.add_module(layer, getattr(network, layer))
@@ -51,6 +78,13 @@ class Encoder(nn.Module):
         for stage in self.blocks[self.low_stage + 1 :]:
             x = stage(x)
         return f4, x
+
+    def _pad_unevenly(self, blocks: Iterable[nn.Module], side: int) -> None:
+        self.conv_stem, side = SamePaddedConv2d(self.conv_stem, side), -(-side // 2)
+        for block in blocks:
+            conv: nn.Conv2d = block.get_submodule("conv_dw")  # type: ignore[assignment]
+            if conv.stride[0] == 2:
+                block.conv_dw, side = SamePaddedConv2d(conv, side), -(-side // 2)
 
 
 class ImagePooling(nn.Module):
@@ -105,7 +139,7 @@ class DeepLabV3Plus(nn.Module):
     def __init__(self, config: DeepLabConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config.encoder, keep_head=config.encoder_head)
+        self.encoder = Encoder(config)
         self.decoder = Decoder(self.encoder.channels, self.encoder.low_channels, config)
         self.head = nn.Conv2d(config.channels, config.classes, 1)
         self.decoder.apply(_initialise)
@@ -127,12 +161,16 @@ class DeepLabV3Plus(nn.Module):
         return {"encoder": self.encoder, "decoder": self.decoder, "head": self.head}
 
 
-def _timm_network(name: str) -> Any:
+def _timm_network(config: DeepLabConfig) -> Any:
+    name = config.encoder
     if not timm.is_model(name):
         raise ValueError(f"timm has no network {name!r}")
     network = timm.create_model(name, pretrained=False)
     if not all(hasattr(network, layer) for layer in ("conv_stem", "bn1", "blocks", "feature_info")):
         raise ValueError(f"the encoder is of the EfficientNet or MobileNetV3 family, got {name!r}")
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = config.norm_epsilon
     return network
 
 

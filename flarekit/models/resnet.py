@@ -1,4 +1,4 @@
-"""ResNets to stride 16 with BatchNorm and biased convolutions, as STCN's two encoders use them.
+"""ResNets to stride 16 with BatchNorm, their convolutions with or without bias, as STCN's encoders use them.
 
 He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385; the stride of a bottleneck sits
 in its 3x3 convolution, as in torchvision.
@@ -15,13 +15,13 @@ class BasicBlock(nn.Module):
 
     EXPANSION = 1
 
-    def __init__(self, inputs: int, width: int, stride: int) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, *, bias: bool) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, width, 3, stride=stride, padding=1)
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride=stride, padding=1, bias=bias)
         self.norm1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=bias)
         self.norm2 = nn.BatchNorm2d(width)
-        self.shortcut = _shortcut(inputs, width, stride)
+        self.shortcut = _shortcut(inputs, width, stride, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.norm1(self.conv1(x)))
@@ -33,16 +33,16 @@ class Bottleneck(nn.Module):
 
     EXPANSION = 4
 
-    def __init__(self, inputs: int, width: int, stride: int) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, *, bias: bool) -> None:
         super().__init__()
         outputs = width * self.EXPANSION
-        self.conv1 = nn.Conv2d(inputs, width, 1)
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=bias)
         self.norm1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=bias)
         self.norm2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, outputs, 1)
+        self.conv3 = nn.Conv2d(width, outputs, 1, bias=bias)
         self.norm3 = nn.BatchNorm2d(outputs)
-        self.shortcut = _shortcut(inputs, outputs, stride)
+        self.shortcut = _shortcut(inputs, outputs, stride, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.norm1(self.conv1(x)))
@@ -56,17 +56,17 @@ BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "
 class ResNet(nn.Module):
     """Features at strides 4, 8 and 16; `channels` says how many each has."""
 
-    def __init__(self, block: str, units: tuple[int, ...], width: int, *, inputs: int) -> None:
+    def __init__(self, block: str, units: tuple[int, ...], width: int, *, inputs: int, bias: bool = True) -> None:
         super().__init__()
         kind = BLOCKS[block]
         self.channels = tuple(width * factor * kind.EXPANSION for factor in (1, 2, 4))
         f4, f8, _ = self.channels
-        self.conv1 = nn.Conv2d(inputs, width, 7, stride=2, padding=3)
+        self.conv1 = nn.Conv2d(inputs, width, 7, stride=2, padding=3, bias=bias)
         self.norm1 = nn.BatchNorm2d(width)
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.stage4 = _stage(kind, width, width, units[0], stride=1)
-        self.stage8 = _stage(kind, f4, 2 * width, units[1], stride=2)
-        self.stage16 = _stage(kind, f8, 4 * width, units[2], stride=2)
+        self.stage4 = _stage(kind, width, width, units[0], stride=1, bias=bias)
+        self.stage8 = _stage(kind, f4, 2 * width, units[1], stride=2, bias=bias)
+        self.stage16 = _stage(kind, f8, 4 * width, units[2], stride=2, bias=bias)
         self.apply(_initialise)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -75,17 +75,18 @@ class ResNet(nn.Module):
         return f4, f8, self.stage16(f8)
 
 
-def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
+def _shortcut(inputs: int, outputs: int, stride: int, *, bias: bool) -> nn.Module:
     if stride == 1 and inputs == outputs:
         return nn.Identity()
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride=stride), nn.BatchNorm2d(outputs))
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride=stride, bias=bias), nn.BatchNorm2d(outputs))
 
 
 def _stage(
-    kind: type[BasicBlock] | type[Bottleneck], inputs: int, width: int, units: int, *, stride: int
+    kind: type[BasicBlock] | type[Bottleneck], inputs: int, width: int, units: int, *, stride: int, bias: bool
 ) -> nn.Sequential:
     outputs = width * kind.EXPANSION
-    return nn.Sequential(kind(inputs, width, stride), *(kind(outputs, width, 1) for _ in range(units - 1)))
+    rest = (kind(outputs, width, 1, bias=bias) for _ in range(units - 1))
+    return nn.Sequential(kind(inputs, width, stride, bias=bias), *rest)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -1,8 +1,9 @@
 """STCN: a slice is matched with remembered slices by key; what they hold is decoded into one object's mask.
 
 Cheng et al., "Rethinking Space-Time Networks with Improved Memory Coverage for Efficient Video Object
-Segmentation", arXiv:2106.05210. As the FLARE22 paper counts it (table 3): convolutions with bias, no
-attention (CBAM) in the fuser. The memory and its reading are not part of the network: see
+Segmentation", arXiv:2106.05210. The size `paper` is as the FLARE22 paper counts it (table 3): convolutions
+with bias, no attention where object and slice are joined. The size `original` is as the authors published it: no
+bias in the key encoder, attention (CBAM, Woo et al., arXiv:1807.06521). The memory and its reading are not part of the network: see
 flarekit.ops.affinity.
 
 Deviation: the two residual blocks that join an object's features with its slice's convolve the halves apart
@@ -76,21 +77,44 @@ class FusionBlock(nn.Module):
         return shortcut + self.conv2(F.relu(first))
 
 
+class Attention(nn.Module):
+    """CBAM: what a map of features is weighed with, channel by channel and then place by place."""
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(channels, channels // reduction)
+        self.excite = nn.Linear(channels // reduction, channels)
+        self.place = nn.Conv2d(2, 1, 7, padding=3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = x.mean(dim=(2, 3)), x.amax(dim=(2, 3))
+        logits = sum(self.excite(F.relu(self.squeeze(each))) for each in pooled)
+        x = x * torch.sigmoid(logits)[:, :, None, None]
+        summary = torch.cat((x.amax(dim=1, keepdim=True), x.mean(dim=1, keepdim=True)), dim=1)
+        return x * torch.sigmoid(self.place(summary))
+
+
 class ValueEncoder(nn.Module):
     """Memory values (B, value channels, h, w) of an object: from slice, own mask and the others' mask."""
 
     def __init__(self, config: STCNConfig, f16_channels: int) -> None:
         super().__init__()
-        self.resnet = ResNet("basic", config.value_units, config.value_width, inputs=5)
+        self.others = config.value_others
+        self.resnet = ResNet("basic", config.value_units, config.value_width, inputs=5 if self.others else 4)
         self.fuse = FusionBlock(self.resnet.channels[-1], f16_channels, config.value_channels)
+        self.attention = Attention(config.value_channels) if config.value_attention else None
         self.refine = ResidualBlock(config.value_channels, config.value_channels)
-        with torch.no_grad():  # training on single objects never shows others: no noise may come from them then
-            self.resnet.conv1.weight[:, -1] = 0
+        if self.others:
+            with torch.no_grad():  # training on single objects never shows others: no noise may come from them then
+                self.resnet.conv1.weight[:, -1] = 0
 
     def forward(self, image: Tensor, f16: Tensor, mask: Tensor, others: Tensor) -> Tensor:
-        x = torch.cat((image.expand(len(mask), -1, -1, -1), mask, others), dim=1)
-        *_, x = self.resnet(x)
-        return self.refine(self.fuse(x, self.fuse.share(f16)))
+        masks = (mask, others) if self.others else (mask,)
+        *_, x = self.resnet(torch.cat((image.expand(len(mask), -1, -1, -1), *masks), dim=1))
+        x = self.fuse(x, self.fuse.share(f16))
+        if self.attention is not None:
+            x = x + self.attention(x)
+        return self.refine(x)
 
 
 class UpBlock(nn.Module):
@@ -139,7 +163,7 @@ class STCN(nn.Module):
     def __init__(self, config: STCNConfig) -> None:
         super().__init__()
         self.config = config
-        self.key_encoder = ResNet(config.key_block, config.key_units, config.key_width, inputs=3)
+        self.key_encoder = ResNet(config.key_block, config.key_units, config.key_width, inputs=3, bias=config.key_bias)
         f4, f8, f16 = self.key_encoder.channels
         self.value_encoder = ValueEncoder(config, f16)
         self.key_projection = nn.Conv2d(f16, config.key_channels, 3, padding=1)
@@ -159,7 +183,8 @@ class STCN(nn.Module):
         """Memory values (B, value channels, h, w) of B objects.
 
         image (B or 1, 3, H, W) in 0..1 and its f16 (B or 1, C, h, w): 1 where all objects are on one slice;
-        mask and others (B, 1, H, W) in 0..1, the object and the sum of all other objects.
+        mask and others (B, 1, H, W) in 0..1, the object and the sum of all other objects, which a network
+        for single objects does not look at.
         """
         return self.value_encoder(image, f16, mask, others)
 
