@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from flarekit.data.augmentation import UNCHANGED
 from flarekit.data.datasets import ClipBatch, read_clip
 from flarekit.data.network_case import NetworkCase
+from flarekit.data.normalisation import normalised
 from flarekit.data.sampling import ClipChoice
 from flarekit.labels import IGNORE, LabelSet
 from flarekit.models.stcn import STCN
@@ -87,7 +88,7 @@ def validation_clips(case: NetworkCase) -> Iterator[ClipChoice]:
 def _count_batch(networks: Mapping[str, nn.Module], case: NetworkCase, numbers: Sequence[int]) -> dict[str, np.ndarray]:
     """Voxel counts (3, classes) on some slices, of the pair and of each network."""
     device = next(next(iter(networks.values())).parameters()).device
-    images = case.images(numbers).to(device)
+    images = normalised(case.images(numbers), case.config).to(device)
     positions = torch.tensor([case.position(z) for z in numbers], device=device)
     classes = case.classes(numbers).to(device)
     softmaxes = {name: network(images, positions).float().softmax(1) for name, network in networks.items()}
