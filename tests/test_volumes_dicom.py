@@ -220,6 +220,22 @@ def test_a_damaged_file_of_another_series_is_no_hindrance(tmp_path):
     assert np.array_equal(read_volume(tmp_path).array, HU)
 
 
+def test_a_damaged_file_of_another_ct_is_no_hindrance_to_the_chosen_one(tmp_path):
+    write_series(tmp_path)
+    file = write_series(tmp_path / "b", uid="1.2.4") / "IM0000.dcm"
+    content = file.read_bytes()
+    file.write_bytes(content[: content.index(b"\x28\x00\x10\x00") + 3])  # within the element for the rows
+    assert np.array_equal(read_volume(tmp_path, series="3").array, HU)
+    with pytest.raises(InputError, match=r"IM0000\.dcm: cannot be read: it ends within an element"):
+        read_volume(tmp_path, series="4")
+
+
+def test_frames_without_a_description_each_are_refused(tmp_path):
+    ds = ct_slice(HU, 0, NumberOfFrames=4)
+    with pytest.raises(InputError, match="says of 1 of its 4 frames where they lie"):
+        read_volume(save(ds, tmp_path / "ct.dcm"))
+
+
 def test_one_slice_of_a_series_is_refused_with_a_hint_at_its_folder(tmp_path):
     write_series(tmp_path)
     shutil.copy(tmp_path / "IM0000.dcm", tmp_path / "IM9")

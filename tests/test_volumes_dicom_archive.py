@@ -13,6 +13,7 @@ from dicom_files import HU, save, segmentation, write_series
 
 from flarekit.errors import InputError
 from flarekit.volumes import read_labels, read_volume
+from flarekit.volumes.dicom.archive import unpacked
 
 
 @pytest.fixture
@@ -60,6 +61,12 @@ def test_other_files_and_nested_zips_are_passed_over(archive, temporary):
     add(archive, "README.txt", "not DICOM")
     add(archive, "more.zip", archive.read_bytes())
     assert np.array_equal(read_volume(archive).array, HU)
+
+
+def test_what_is_not_dicom_is_not_unpacked(archive, temporary):
+    add(archive, "README.txt", "not DICOM" * 1000)
+    with unpacked(archive) as folder:
+        assert sorted(file.name[7:] for file in folder.iterdir()) == [f"IM000{n}.dcm" for n in range(4)]
 
 
 def test_no_member_leaves_the_temporary_folder(archive, tmp_path, temporary):

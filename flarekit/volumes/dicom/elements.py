@@ -22,7 +22,7 @@ _ITEM, _END_OF_ITEM, _END_OF_SEQUENCE = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
 _LONG = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 _DEEPEST = 16  # sequences within sequences; real files have up to about 6
-MOST_ITEMS = 1 << 16  # in a sequence: eight bytes in the file are a hundred times as many in memory
+_MOST_ITEMS = 1 << 16  # in a sequence: eight bytes in the file are a hundred times as many in memory
 
 Span = tuple[int, int]  # where bytes begin in the file, and how many they are
 
@@ -176,8 +176,8 @@ class _Walk:
                 return tuple(items), start
             if tag != _ITEM:
                 raise Malformed(f"{_name(tag)} at byte {at} where an item should begin")
-            if len(items) == MOST_ITEMS:
-                raise Malformed(f"a sequence has more than {MOST_ITEMS} items")
+            if len(items) == _MOST_ITEMS:
+                raise Malformed(f"a sequence has more than {_MOST_ITEMS} items")
             item, at = self._item(start, length, depth)
             items.append(item)
         if open_ended:

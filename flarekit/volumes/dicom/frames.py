@@ -36,7 +36,7 @@ def read_frame(pixels: Pixels, frame: int) -> np.ndarray:
     words = np.fromfile(pixels.path, pixels.dtype, size, offset=start)
     if words.size != size:
         raise InputError("was cut short while it was read", where=pixels.path, remedy=_COPY_AGAIN)
-    return words.reshape(pixels.rows, pixels.columns).astype(pixels.dtype.newbyteorder("="), copy=False)
+    return words.reshape(pixels.rows, pixels.columns)
 
 
 def _compressed(pixels: Pixels, frame: int) -> bytes:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from flarekit.errors import InputError
 from flarekit.volumes.dicom import tags
-from flarekit.volumes.dicom.elements import BIG_ENDIAN, MOST_ITEMS, Elements, Span
+from flarekit.volumes.dicom.elements import BIG_ENDIAN, Elements, Span
 from flarekit.volumes.dicom.header import Header
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")  # they differ in how they are shown, not in what a value means
@@ -132,7 +132,7 @@ def slices_of(header: Header) -> list[Slice]:
     say = header.elements
     groups = say.items(tags.FRAME_GROUPS)
     if not groups:
-        return _spread(header)
+        return [_slice(header, 0, _Groups((say,)))]
     shared = [*say.items(tags.SHARED_GROUPS)[:1], say]
     return [_slice(header, frame, _Groups((group, *shared))) for frame, group in enumerate(groups)]
 
@@ -165,14 +165,3 @@ def _slice(header: Header, frame: int, groups: _Groups) -> Slice:
         intercept=groups.find(tags.PIXEL_VALUES, tags.INTERCEPT).number(tags.INTERCEPT, 0.0),
         instance=header.elements.number(tags.INSTANCE, 0.0),
     )
-
-
-def _spread(header: Header) -> list[Slice]:
-    """The slices of a file that has no groups for each frame: one, or several as far apart as it says."""
-    first = _slice(header, 0, _Groups((header.elements,)))
-    frames = header.elements.number(tags.FRAMES, 1)
-    if not 1 < frames <= MOST_ITEMS or not first.apart_mm or len(first.position_mm) != 3 or len(first.orientation) != 6:
-        return [first]
-    step_mm = first.apart_mm * np.cross(first.orientation[:3], first.orientation[3:])
-    positions_mm = first.position_mm + np.arange(int(frames))[:, None] * step_mm
-    return [replace(first, frame=k, position_mm=tuple(place)) for k, place in enumerate(positions_mm.tolist())]
