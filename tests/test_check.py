@@ -284,7 +284,8 @@ def test_a_broken_dataset_json_is_an_error_and_the_files_are_checked_all_the_sam
     data.case(image=painting() + 1024)
     (data.root / "dataset.json").write_text('{"labels": 3}')
     report = check_dataset([data.root])
-    assert [finding.code for finding in report.findings] == ["dataset-json"]
+    (finding,) = report.findings
+    assert finding.code == "dataset-json" and str(data.root) not in finding.text
     assert [finding.code for finding in report.cases[0].findings] == ["offset"]
 
 
@@ -422,6 +423,28 @@ def test_fix_replaces_nothing(data, tmp_path, run_cli):
     data.case()
     outcome = run_cli("check", data.root, "--fix", data.root)
     assert outcome.code == 4 and "new folder" in outcome.stderr
+
+
+def test_fix_keeps_several_data_sets_apart(tmp_path, run_cli):
+    one, two = (Data(tmp_path / "all" / name) for name in ("one", "two"))
+    one.case("a", image=painting() + 1024).describe()
+    two.case("b", image=painting(1), label=np.roll(anatomy(), 1, axis=2)).describe()
+    assert run_cli("check", tmp_path / "all", "--fix", tmp_path / "out").code == 0
+    assert np.array_equal(read_volume(Data(tmp_path / "out" / "one").image("a")).array, painting())
+    for name in ("one", "two"):
+        copied, original = (folder / name / "dataset.json" for folder in (tmp_path / "out", tmp_path / "all"))
+        assert copied.read_bytes() == original.read_bytes()
+
+
+def test_label_maps_from_elsewhere_cover_what_dataset_json_says(data, tmp_path):
+    liver = np.where(anatomy() == 1, 1, 0).astype(np.uint8)
+    write(tmp_path / "masks" / "a.nii.gz", liver)
+    write(tmp_path / "scans" / "a.nii.gz", painting())
+    data.case().describe(labelled_organs={"a": ["liver"]})
+    report = check_dataset([tmp_path / "scans"], labels=tmp_path / "masks", dataset_json=data.root / "dataset.json")
+    assert report.cases[0].findings == ()
+    (case,) = check_dataset([], labels=tmp_path / "masks", dataset_json=data.root / "dataset.json").cases
+    assert case.findings == ()
 
 
 def test_fix_keeps_other_formats_and_places(tmp_path, run_cli):

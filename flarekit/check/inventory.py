@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +33,7 @@ class Entry:
     image: Path | None = None
     label: Path | None = None
     root: Path  # the folder whose layout a copy keeps
-    labelled: tuple[int, ...] = ()  # classes that the label map should cover
+    labelled: tuple[int, ...] = ()  # classes that its label map covers, or would
     findings: tuple[Finding, ...] = ()  # what is known before a file is read
 
     def copy_in(self, folder: Path, file: Path) -> Path:
@@ -47,7 +48,7 @@ class Inventory:
 
     entries: tuple[Entry, ...]
     naming: Naming | None  # None where dataset.json cannot be understood
-    descriptions: tuple[Path, ...]  # the dataset.json files
+    descriptions: tuple[tuple[Path, Path], ...]  # the dataset.json files, each with the folder a copy starts from
     findings: tuple[Finding, ...]  # about the data set as a whole
 
 
@@ -59,26 +60,34 @@ def take_inventory(
     Without `inputs` the label maps alone are taken. Raises InputError when an input is missing or holds no case.
     """
     parts = [part for path in inputs for part in parts_of(path)]
-    descriptions = [part / DESCRIPTION for part in parts if (part / DESCRIPTION).is_file()]
-    naming, findings = _naming(parts, [dataset_json] if dataset_json else descriptions, dataset_json)
+    roots = {part: _root(part, alone=len(parts) == 1) for part in parts}
+    naming, findings = _naming(parts, dataset_json)
     entries: list[Entry] = []
-    for part in parts:
+    for part, root in roots.items():
         labelled, problems = _labelled(dataset_json or part / DESCRIPTION, naming)
         findings += problems
-        entries += _entries(part, labelled)
+        entries += _entries(part, root, labelled)
     if labels is not None:
-        entries = _with_labels(entries, labels, naming)
+        entries = _with_labels(entries, labels) if parts else _labels_alone(labels, dataset_json, naming)
     return Inventory(
         entries=tuple(_told_apart(sorted(entries, key=lambda entry: entry.name))),
         naming=naming,
-        descriptions=tuple(descriptions),
+        descriptions=tuple((file, roots[file.parent]) for file in _descriptions(parts)),
         findings=tuple(findings),
     )
 
 
-def _naming(
-    parts: Sequence[Path], descriptions: Sequence[Path], dataset_json: Path | None
-) -> tuple[Naming | None, list[Finding]]:
+def _root(part: Path, *, alone: bool) -> Path:
+    """The folder that a copy's layout starts from: of several data sets each keeps its own folder."""
+    return part if alone and part.is_dir() else part.parent
+
+
+def _descriptions(parts: Sequence[Path]) -> list[Path]:
+    return [part / DESCRIPTION for part in parts if (part / DESCRIPTION).is_file()]
+
+
+def _naming(parts: Sequence[Path], dataset_json: Path | None) -> tuple[Naming | None, list[Finding]]:
+    descriptions = [dataset_json] if dataset_json else _descriptions(parts)
     try:
         organs = read_dataset_json(dataset_json) if dataset_json else common_labels(parts)
         return Naming(organs=organs, renumber=_renumber(descriptions, organs)), list(_unpaired(organs))
@@ -125,17 +134,19 @@ def _labelled(description: Path, naming: Naming | None) -> tuple[LabelledOrgans,
 
 
 def _broken_description(error: InputError | UsageError) -> Finding:
-    return Finding(severity=ERROR, code="dataset-json", text=f"{error}")
+    return Finding(severity=ERROR, code="dataset-json", text=f"{DESCRIPTION} {error.what}. {error.remedy}")
 
 
-def _entries(part: Path, labelled: LabelledOrgans) -> list[Entry]:
-    root = part if part.is_dir() else part.parent
-    if layout := layout_of(part) if part.is_dir() else None:
+def _entries(part: Path, root: Path, labelled: LabelledOrgans) -> list[Entry]:
+    if layout := layout_of(part):
         return list(_paired(*layout, root, labelled))
     return [
-        Entry(name=case.name, image=case.image, root=case.image.parent if case.image == part else root)
+        Entry(
+            name=case.name, image=case.image, root=part.parent if case.image == part else root,
+            labelled=labelled.of(case.name),
+        )
         for case in cases_of(part, labelled)
-    ]
+    ]  # fmt: skip
 
 
 def _paired(images: Path, labels: Path, root: Path, labelled: LabelledOrgans) -> Iterator[Entry]:
@@ -148,7 +159,7 @@ def _paired(images: Path, labels: Path, root: Path, labelled: LabelledOrgans) ->
         label = label_of.pop(name, None)
         yield Entry(
             name=name, image=image, label=label, root=root,
-            labelled=labelled.of(name) if label else (), findings=() if label else without,
+            labelled=labelled.of(name), findings=() if label else without,
         )  # fmt: skip
     for name, label in label_of.items():
         yield Entry(name=name, label=label, root=root, labelled=labelled.of(name), findings=(_no_image(images),))
@@ -159,29 +170,38 @@ def _no_image(images: Path) -> Finding:
     return Finding(severity=ERROR, code="no-image", text=text, file=LABEL)
 
 
-def _with_labels(entries: Sequence[Entry], labels: Path, naming: Naming | None) -> list[Entry]:
-    """The entries with label maps from elsewhere; without entries, the label maps alone."""
+def _with_labels(entries: Sequence[Entry], labels: Path) -> list[Entry]:
+    """The entries with their label maps from elsewhere."""
+    found = _found_labels(labels)
+    if not labels.is_dir():
+        found = dict.fromkeys((entry.name for entry in entries), labels)
+    return [replace(entry, label=found[entry.name], findings=()) if entry.name in found else entry for entry in entries]
+
+
+def _labels_alone(labels: Path, dataset_json: Path | None, naming: Naming | None) -> list[Entry]:
+    """An entry for every label map, without images."""
+    labelled, _ = _labelled(dataset_json or labels / DESCRIPTION, naming)
+    return [
+        Entry(name=name, label=file, root=file.parent, labelled=labelled.of(name))
+        for name, file in _found_labels(labels).items()
+    ]
+
+
+def _found_labels(labels: Path) -> dict[str, Path]:
+    """Label maps by case. Raises InputError where there is none."""
     if not labels.exists():
         raise InputError("does not exist", where=labels, remedy="Check the path.")
-    found = {stem(file): file for file in volumes_in(labels)} if labels.is_dir() else {}
-    if not labels.is_dir():
-        found = {entry.name: labels for entry in entries} or {stem(labels): labels}
-    covered = naming.organs.parse(None) if naming else ()
-    if not entries:
-        return [
-            Entry(name=name, label=file, root=file.parent, labelled=covered) for name, file in sorted(found.items())
-        ]
-    return [
-        replace(entry, label=found[entry.name], labelled=covered, findings=()) if entry.name in found else entry
-        for entry in entries
-    ]
+    files = volumes_in(labels) if labels.is_dir() else [labels]
+    if not files:
+        raise InputError("holds no label map", where=labels, remedy="Label maps are called NAME.nii.gz.")
+    return {stem(file): file for file in files}
 
 
 def _told_apart(entries: Sequence[Entry]) -> Iterator[Entry]:
     """The entries, with an error at those that share a name."""
-    names = [entry.name for entry in entries]
+    names = Counter(entry.name for entry in entries)
     for entry in entries:
-        if names.count(entry.name) == 1:
+        if names[entry.name] == 1:
             yield entry
         else:
             twice = Finding(severity=ERROR, code="same-name", text="another case has the same name: rename one.")

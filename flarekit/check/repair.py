@@ -16,7 +16,6 @@ from flarekit.check.findings import ERROR, IMAGE, LABEL
 from flarekit.check.inventory import Entry
 from flarekit.check.label_ids import Naming, read_ids
 from flarekit.check.stored import StoredVolume, read_image, read_label, scaled
-from flarekit.data.layouts import DESCRIPTION
 from flarekit.errors import OutputError
 from flarekit.files import atomic_path, output_errors
 from flarekit.volumes import Volume, write_labels, write_volume
@@ -54,8 +53,8 @@ def repair_dataset(report: DatasetReport, output: Path) -> RepairReport:
     Raises OutputError when the folder holds something already, or cannot be written.
     """
     _require_empty(output)
-    for description in report.inventory.descriptions:
-        _copy(description, output / DESCRIPTION)
+    for description, root in report.inventory.descriptions:
+        _copy(description, output / description.relative_to(root))
     pairs = list(zip(report.inventory.entries, report.cases, strict=True))
     sound = [(entry, case) for entry, case in pairs if not _is_hopeless(case)]
     shown = tqdm(sound, desc="repair", unit="case", disable=None, leave=False)
