@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from flarekit.ops import blockwise
+from flarekit.ops import backward, blockwise, dense, logits, nearest
 from flarekit.ops.affinity import read_memory
+from flarekit.ops.reference import read_memory_reference
+from flarekit.ops.registered import read_memory_backward_op, read_memory_op, why_no_kernel
 
 B, K, T, TOKENS, C, Q, V = 2, 3, 4, 5, 6, 7, 8
 N = T * TOKENS
@@ -26,6 +31,42 @@ def by_definition(memory_key: Tensor, query_key: Tensor, value: Tensor) -> Tenso
     distance = torch.cdist(query_key.double(), memory_key.double()).square()
     weights = (-distance / math.sqrt(memory_key.shape[-1])).softmax(dim=-1)
     return torch.einsum("bqn,bknv->bkqv", weights, value.double())
+
+
+def masks_and_bias() -> dict[str, Tensor]:
+    """A mask with an object that reads nothing and two that read the same, and a bias for every frame."""
+    mask = torch.rand(B, K, T, generator=torch.Generator().manual_seed(1)) > 0.4
+    mask[0, 1], mask[1, 2] = False, mask[1, 0]
+    return {"frame_mask": mask, "frame_bias": torch.linspace(-2, 1, B * T).view(B, T)}
+
+
+def cut_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks, stretches and groups of a few tokens, none of which divides the memory."""
+    monkeypatch.setattr(blockwise, "QUERY_BLOCK", 3)
+    monkeypatch.setattr(backward, "QUERY_BLOCK", 3)
+    monkeypatch.setattr(backward, "VALUE_STRETCH", 7)
+    monkeypatch.setattr(dense, "MEMORY_STRETCH", 7)
+    monkeypatch.setattr(nearest, "MEMORY_STRETCH", 18)
+    monkeypatch.setattr(nearest, "GROUP", 4)
+
+
+def gradients_of(read: Callable[..., Tensor], top_k: int | None, **frames: Tensor) -> tuple[Tensor, ...]:
+    """Gradients of keys, values and bias of a weighted sum of the readout."""
+    tensors = [tensor.requires_grad_() for tensor in (*inputs(), frames["frame_bias"])]
+    readout = read(*tensors[:3], top_k=top_k, frame_mask=frames["frame_mask"], frame_bias=tensors[3])
+    return torch.autograd.grad((readout * torch.linspace(-1, 1, V)).sum(), tensors)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the largest tensor that any operation makes."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        made = [t.numel() for t in tree_leaves(result) if isinstance(t, Tensor)]
+        self.elements = max(self.elements, *made, 0)
+        return result
 
 
 def test_one_memory_token_is_what_every_query_reads() -> None:
@@ -131,11 +172,118 @@ def test_a_bias_moves_weight_between_frames() -> None:
     assert readout.item() == pytest.approx(0.75)
 
 
+@pytest.mark.parametrize("top_k", [None, 3, 6])
+@pytest.mark.parametrize("masked", [False, True])
+def test_blocks_and_stretches_equal_the_formula(
+    monkeypatch: pytest.MonkeyPatch, top_k: int | None, masked: bool
+) -> None:
+    frames = masks_and_bias() if masked else {}
+    expected = read_memory_reference(*inputs(), top_k=top_k, **frames)
+    torch.testing.assert_close(read_memory(*inputs(), top_k=top_k, **frames), expected)
+    cut_small(monkeypatch)
+    torch.testing.assert_close(read_memory(*inputs(), top_k=top_k, **frames), expected)
+
+
 @pytest.mark.parametrize("top_k", [None, 3])
-def test_blocks_of_queries_equal_the_whole(monkeypatch: pytest.MonkeyPatch, top_k: int | None) -> None:
-    whole = read_memory(*inputs(), top_k=top_k)
-    monkeypatch.setattr(blockwise, "QUERY_BLOCK", 3)
-    torch.testing.assert_close(read_memory(*inputs(), top_k=top_k), whole)
+def test_gradients_of_blocks_are_those_of_the_formula(monkeypatch: pytest.MonkeyPatch, top_k: int | None) -> None:
+    cut_small(monkeypatch)
+    found = gradients_of(read_memory, top_k, **masks_and_bias())
+    for mine, formula in zip(found, gradients_of(read_memory_reference, top_k, **masks_and_bias()), strict=True):
+        torch.testing.assert_close(mine, formula)
+
+
+@pytest.mark.parametrize("top_k", [None, 3])
+def test_the_operator_passes_the_checks_of_torch_library(top_k: int | None) -> None:
+    tensors = [tensor.requires_grad_() for tensor in inputs()]
+    frames = masks_and_bias()
+    arguments = (*tensors, top_k, frames["frame_mask"], frames["frame_bias"].requires_grad_())
+    torch.library.opcheck(read_memory_op, arguments)
+    torch.library.opcheck(read_memory_op, (*(tensor.detach().half() for tensor in tensors), top_k, None, None))
+    gradient = torch.randn(B, K, Q, V)
+    torch.library.opcheck(read_memory_backward_op, (gradient, *(t.detach() for t in tensors), top_k, None, None))
+
+
+def test_a_read_can_be_traced_with_unknown_sizes() -> None:
+    memory_key, query_key, value = (tensor.to("meta") for tensor in inputs())
+    readout = read_memory(memory_key, query_key, value, top_k=3)
+    assert readout.shape == (B, K, Q, V)
+    assert readout.is_contiguous()
+
+
+def test_the_affinity_is_never_held_whole_with_or_without_gradients() -> None:
+    memory, queries = 3000, 700
+    generator = torch.Generator().manual_seed(0)
+    shapes = (1, memory, 4), (1, queries, 4), (1, 2, memory, 3)
+    tensors = [torch.randn(s, generator=generator, requires_grad=True) for s in shapes]
+    for top_k in (None, 5):
+        with LargestTensor() as seen:
+            read_memory(*tensors, top_k=top_k).sum().backward()
+        assert 0 < seen.elements <= blockwise.QUERY_BLOCK * memory < queries * memory
+
+
+def test_frames_that_nothing_reads_are_neither_averaged_nor_touched() -> None:
+    mask = torch.zeros(1, 1, T, dtype=torch.bool)
+    mask[0, 0, 1] = True
+    memory_key, query_key, value = (tensor[:1] for tensor in inputs())
+    hidden = torch.ones(N, dtype=torch.bool)
+    hidden[TOKENS : 2 * TOKENS] = False
+    memory_key[:, hidden], value[:, :, hidden] = torch.nan, torch.nan
+    (reading,) = logits.readings(memory_key, value[:, :1], mask, None)
+    assert list(reading.stretches(TOKENS)) == [slice(TOKENS, 2 * TOKENS)]
+    assert reading.mean.isfinite().all()
+
+
+def test_ranks_order_by_logit_then_by_token_and_give_both_back() -> None:
+    values = torch.tensor([-torch.inf, -2.5, -0.0, 0.0, 1e-30, 3.0, 3.0, torch.inf])
+    tokens = torch.tensor([7, 6, 4, 5, 3, 2, 1, 0])
+    ranks = nearest.ranked(values, tokens)
+    assert ranks.argsort(descending=True).tolist() == [7, 6, 5, 4, 2, 3, 1, 0]
+    assert torch.equal(nearest.unranked_logits(ranks), values)
+    assert torch.equal(nearest.unranked_tokens(ranks), tokens)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_among_many_equal_tokens_of_air_the_first_are_read(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+    cut_small(monkeypatch)
+    # Sixteen tokens of four whole-numbered channels: the mean and every logit are exact, whatever sums them.
+    generator = torch.Generator().manual_seed(0)
+    memory_key = torch.randint(-4, 5, (1, 16, 4), generator=generator).to(dtype)
+    memory_key[:, 2:14] = memory_key[:, 2:3]  # twelve equal tokens, in several groups and stretches
+    query_key = torch.randint(-4, 5, (1, Q, 4), generator=generator).to(dtype)
+    query_key[:, ::2] = memory_key[:, 2:3]
+    value = torch.randn(1, K, 16, V, generator=generator, dtype=dtype)
+    for top_k in (1, 2, 5, 11):
+        expected = read_memory_reference(memory_key, query_key, value, top_k=top_k)
+        torch.testing.assert_close(read_memory(memory_key, query_key, value, top_k=top_k), expected)
+
+
+def test_keys_far_from_zero_are_read_as_precisely() -> None:
+    memory_key, query_key, value = inputs()
+    memory_key, query_key = memory_key + 1000, query_key + 1000
+    exact = by_definition(memory_key, query_key, value)
+    torch.testing.assert_close(read_memory(memory_key, query_key, value).double(), exact, rtol=1e-5, atol=1e-5)
+
+
+def test_a_key_that_is_no_number_shows_in_the_readout() -> None:
+    memory_key, query_key, value = inputs()
+    memory_key[0, 4, 1] = torch.nan
+    assert read_memory(memory_key, query_key, value, top_k=3)[0].isnan().all()
+    assert read_memory(memory_key, query_key, value)[0].isnan().all()
+
+
+def test_what_the_kernels_cannot_take_is_named() -> None:
+    fits = {"channels": 64, "top_k": 20, "capability": (9, 0), "triton_found": True}
+    assert why_no_kernel(torch.float16, **fits) is None
+    assert why_no_kernel(torch.bfloat16, torch.float32, **(fits | {"top_k": None})) is None
+    assert "not installed" in str(why_no_kernel(torch.float16, **(fits | {"triton_found": False})))
+    assert "7.5" in str(why_no_kernel(torch.float16, **(fits | {"capability": (7, 5)})))
+    assert "float64" in str(why_no_kernel(torch.float64, **fits))
+    assert "129" in str(why_no_kernel(torch.float16, **(fits | {"channels": 129})))
+    wide = fits | {"channels": 128}
+    assert why_no_kernel(torch.float32, **wide) is None
+    assert "64 channels" in str(why_no_kernel(torch.float32, **(wide | {"capability": (8, 6)})))
+    assert why_no_kernel(torch.float16, **(wide | {"capability": (8, 6)})) is None
+    assert "200" in str(why_no_kernel(torch.float16, **(fits | {"top_k": 200})))
 
 
 @pytest.mark.parametrize("top_k", [None, 3])

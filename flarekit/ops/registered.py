@@ -20,6 +20,7 @@ _INPUTS = "Tensor memory_key, Tensor query_key, Tensor memory_value, int? top_k,
 _KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _MOST_CHANNELS, _LARGEST_TOP_K = 128, 128  # what the kernels' tiles are laid out for
 _OLDEST_CAPABILITY = (8, 0)  # Ampere: the first with bfloat16
+_WIDE_FLOAT32 = ((8, 0), (9, 0), (10, 0), (10, 3))  # GPUs with shared memory for float32 keys of over 64 channels
 
 # `define` and `impl` rather than `custom_op`, whose first call imports all of torch.compile: two seconds.
 torch.library.define("flarekit::read_memory", f"({_INPUTS}) -> Tensor")
@@ -42,6 +43,8 @@ def why_no_kernel(
         return f"the kernels take float32, float16 and bfloat16, not {', '.join(map(str, dtypes))}"
     if channels > _MOST_CHANNELS:
         return f"keys have {channels} channels, the kernels take {_MOST_CHANNELS}"
+    if torch.float32 in dtypes and channels > 64 and capability not in _WIDE_FLOAT32:
+        return f"a GPU of compute capability {capability[0]}.{capability[1]} takes float32 keys of 64 channels at most"
     if top_k is not None and top_k > _LARGEST_TOP_K:
         return f"top_k is {top_k}, the kernels go to {_LARGEST_TOP_K}"
     return None

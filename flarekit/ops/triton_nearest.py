@@ -15,9 +15,9 @@ import triton.language as tl
 from torch import Tensor
 
 from flarekit.ops.triton_inputs import KernelInputs
-from flarekit.ops.triton_softmax import load_rows, padded_channels, splits_of, stretch_of, tile_logits
+from flarekit.ops.triton_softmax import load_rows, padded_channels, splits_of, stretch_of, tile_logits, tile_queries
 
-_QUERIES, _TOKENS = 32, 256  # of one tile; the latter also how many members of groups a query is weighed against
+_TOKENS = 256  # of one tile, and members of groups that a query is weighed against
 _WIDTH = 512  # values of a row that one program sums
 _NONE_HIGH = tl.constexpr(-(2**31))  # upper half of a rank that stands for no token: below any number's
 _NONE = tl.constexpr(-(2**63))
@@ -164,12 +164,13 @@ def nearest_tokens(inputs: KernelInputs, top_k: int) -> tuple[Tensor, Tensor]:
 def _nearest_groups(inputs: KernelInputs, kept: int) -> Tensor:
     """(P, Q, kept) int64 ranks of the groups with the nearest members, those of all stretches brought together."""
     (_, memory, channels), queries = inputs.key.shape, inputs.query.shape[1]
-    affinities, blocks = len(inputs.sample), triton.cdiv(queries, _QUERIES)
+    tile = tile_queries(inputs.key) // 2
+    affinities, blocks = len(inputs.sample), triton.cdiv(queries, tile)
     splits = splits_of(memory, blocks * affinities, _TOKENS)
     found = torch.empty(affinities, queries, splits, kept, dtype=torch.int64, device=inputs.key.device)
     _groups_kernel[(blocks, splits, affinities)](
         inputs.query, inputs.key, inputs.offset, inputs.sample, found, queries, memory,
         stretch_of(memory, splits, _TOKENS), inputs.twice_scale,
-        channels=channels, padded=padded_channels(channels), kept=kept, block_q=_QUERIES, block_n=_TOKENS, num_warps=8,
+        channels=channels, padded=padded_channels(channels), kept=kept, block_q=tile, block_n=_TOKENS, num_warps=8,
     )  # fmt: skip
     return found.flatten(2).topk(kept, dim=2, sorted=False).values

@@ -20,7 +20,7 @@ WEIGHTS_HELD = 1 << 24  # weights of one block of queries: 32 MiB in half precis
 FEWEST_QUERIES = 64  # in such a block, however long the memory is
 PROGRAMS = 512  # to spread over a GPU's multiprocessors, by splitting the memory
 WEIGHT_SCALE = 32.0  # a power of two that keeps weights of 1/N out of float16's subnormal numbers
-_QUERIES, _TOKENS = 64, 64  # of one tile
+_TOKENS = 64  # of one tile
 
 
 @triton.jit
@@ -103,13 +103,14 @@ def read_all(inputs: KernelInputs, value: Tensor) -> Tensor:
 def log_totals(inputs: KernelInputs) -> Tensor:
     """(P, Q) float32: of each affinity and query, the log of the softmax's denominator; -inf of no token at all."""
     (_, memory, channels), queries = inputs.key.shape, inputs.query.shape[1]
-    affinities, blocks = len(inputs.sample), triton.cdiv(queries, _QUERIES)
+    tile = tile_queries(inputs.key)
+    affinities, blocks = len(inputs.sample), triton.cdiv(queries, tile)
     splits = splits_of(memory, blocks * affinities, _TOKENS)
     parts = torch.empty(affinities, splits, queries, dtype=torch.float32, device=inputs.key.device)
     _log_total_kernel[(blocks, splits, affinities)](
         inputs.query, inputs.key, inputs.offset, inputs.sample, parts, queries, memory,
         stretch_of(memory, splits, _TOKENS), inputs.twice_scale,
-        channels=channels, padded=padded_channels(channels), block_q=_QUERIES, block_n=_TOKENS,
+        channels=channels, padded=padded_channels(channels), block_q=tile, block_n=_TOKENS, num_warps=warps_of(tile),
     )  # fmt: skip
     return parts.logsumexp(dim=1)
 
@@ -119,13 +120,24 @@ def softmax_weights(
 ) -> Tensor:
     """(q, N) softmax weights of a block of one sample's queries, times WEIGHT_SCALE."""
     (_, memory, channels), queries = inputs.key.shape, rows.stop - rows.start
+    tile = tile_queries(inputs.key)
     weights = torch.empty(queries, memory, dtype=dtype, device=inputs.key.device)
-    _weights_kernel[(triton.cdiv(memory, _TOKENS), triton.cdiv(queries, _QUERIES))](
+    _weights_kernel[(triton.cdiv(memory, _TOKENS), triton.cdiv(queries, tile))](
         inputs.query[sample, rows], inputs.key[sample], inputs.offset[affinity], log_total[affinity, rows], weights,
         queries, memory, inputs.twice_scale, WEIGHT_SCALE,
-        channels=channels, padded=padded_channels(channels), block_q=_QUERIES, block_n=_TOKENS,
+        channels=channels, padded=padded_channels(channels), block_q=tile, block_n=_TOKENS, num_warps=warps_of(tile),
     )  # fmt: skip
     return weights
+
+
+def tile_queries(key: Tensor) -> int:
+    """Queries of one tile: IEEE products of float32 are made in registers, which larger tiles overflow."""
+    return 64 if key.dtype.itemsize == 2 else 32
+
+
+def warps_of(queries: int) -> int:
+    """Four warps make a tensor-core tile of 64 queries; smaller ones, of float32, are spread over eight."""
+    return 4 if queries == 64 else 8
 
 
 def padded_channels(channels: int) -> int:
