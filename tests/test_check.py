@@ -228,9 +228,14 @@ def test_images_and_label_maps_without_each_other(data):
 def test_duplicates_are_found_by_their_voxels(data, tmp_path):
     data.case("a").case("b", image=painting(1), label=np.roll(anatomy(), 1, axis=2))
     write(data.root / "images" / "c_0000.nii", painting().astype(np.int32))
+    write(data.root / "images" / "d_0000.nii", painting().reshape(72, 50, 110))
     report = check_dataset([data.root])
     found = {case.name: [f.text for f in case.findings if f.code == "duplicate"] for case in report.cases}
-    assert "the same voxels as c" in found["a"][0] and "the same voxels as a" in found["c"][0] and found["b"] == []
+    assert (
+        "the same voxels as c" in found["a"][0]
+        and "the same voxels as a" in found["c"][0]
+        and found["b"] == found["d"] == []
+    )
 
 
 def test_cases_of_one_name_are_errors(data, tmp_path):
@@ -263,7 +268,7 @@ def test_a_sheared_grid_and_a_tiny_one(tmp_path):
     assert codes["sheared"] == ["sheared"] and codes["tiny"] == ["tiny"]
 
 
-def test_what_the_readers_warn_of_is_in_the_row(tmp_path, capfd):
+def test_what_the_readers_warn_of_is_in_the_row_and_printed_once(tmp_path, run_cli):
     image = nibabel.Nifti1Image(painting().transpose(2, 1, 0), AFFINE)
     image.set_sform(None, code=0)
     image.set_qform(None, code=0)
@@ -271,7 +276,8 @@ def test_what_the_readers_warn_of_is_in_the_row(tmp_path, capfd):
     (case,) = check_dataset([tmp_path / "a.nii.gz"]).cases
     warnings = [finding.text for finding in case.findings if finding.code == "reader"]
     assert len(warnings) == 1 and warnings[0].startswith("says no orientation")
-    assert capfd.readouterr().err == ""
+    outcome = run_cli("check", tmp_path / "a.nii.gz")
+    assert outcome.stdout.count("says no orientation") == 1 and outcome.stderr == ""
 
 
 def test_one_bad_file_does_not_stop_the_rest(data):

@@ -74,6 +74,17 @@ def test_the_offset_of_painted_cts_is_found(seed):
     assert find_offset(padded) == 1024
 
 
+def test_true_hu_with_both_peaks_but_another_shape_is_left_alone():
+    rng = np.random.default_rng(0)
+    bone = np.maximum(rng.normal(700, 350, (30, 40, 50)), 1).astype(np.int16)
+    bone[:, :20] = 0
+    assert find_offset(bone) == 0
+    thin = painted("plain", 0) + np.int16(1024)
+    thin[rng.random(thin.shape) < 0.02] = -500
+    thin[0, 0, 0] = -2000
+    assert find_offset(thin) == 0
+
+
 def test_too_few_voxels_say_nothing():
     assert find_offset(painted("plain", 0)[10:12] + 1024) == 1024
     assert find_offset(painted("plain", 0)[10:11] + 1024) == 0
