@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import tiny_networks
 import timm
+import tiny_networks
 import torch
 
 from flarekit.checkpoints import Card, Provenance, Registry

@@ -22,7 +22,8 @@ CLASSES = 5
 BATCH, HEIGHT, WIDTH = 3, 64, 96
 LITE = ARCHITECTURES["lite"].for_classes(CLASSES)
 REFERENCE = {"transunet": LITE.transunet, "deeplabv3plus": LITE.deeplabv3plus}
-ALL: dict[str, NetworkConfig] = {**REFERENCE, "stcn": LITE.stcn}
+ORIGINAL = dataclasses.replace(LITE.stcn, key_bias=False, value_attention=True)  # its parts, at a small size
+ALL: dict[str, NetworkConfig] = {**REFERENCE, "stcn": LITE.stcn, "stcn original": ORIGINAL}
 
 # Layers kept only because published weights have them.
 UNUSED = re.compile(r"encoder\.(conv_head|bn2)\.")
@@ -96,6 +97,14 @@ def test_the_paper_pair_has_the_papers_total() -> None:
     assert sum(map(count_parameters, pair)) == 117_597_362
 
 
+@pytest.mark.parametrize(("several", "parameters"), [(True, 54_434_180), (False, 54_431_044)])
+def test_the_original_stcn_has_the_published_networks_parameters(several: bool, parameters: int) -> None:
+    with torch.device("meta"):
+        network = build(dataclasses.replace(ARCHITECTURES["original"].stcn, value_others=several))
+
+    assert count_parameters(network) == parameters
+
+
 def test_paper_size_stcn_costs_what_its_layers_add_up_to() -> None:
     with torch.device("meta"):
         network = build(STCNConfig())
@@ -123,7 +132,7 @@ def test_parts_hold_every_parameter_once(name: str) -> None:
     network = build(ALL[name])
 
     assert sum(parameters_by_part(network).values()) == count_parameters(network)
-    assert type(network) is MODELS[name] and type(ALL[name]) is CONFIGS[name]
+    assert type(network) is MODELS[name.split()[0]] and type(ALL[name]) is CONFIGS[name.split()[0]]
 
 
 def test_only_network_configurations_are_built() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +11,7 @@ from torch.nn import functional as F
 
 from flarekit.config.architecture import ARCHITECTURES
 from flarekit.models import STCN, KeyFeatures, aggregate, build
-from flarekit.models.stcn import FusionBlock
+from flarekit.models.stcn import Attention, FusionBlock
 
 OBJECTS, HEIGHT, WIDTH = 3, 48, 80
 
@@ -84,6 +86,28 @@ def test_objects_of_one_slice_are_encoded_as_if_each_had_its_own_copy(network: S
 
     assert together.shape == (OBJECTS, 96, 3, 5)
     torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-4)
+
+
+def test_attention_weighs_channels_by_their_mean_and_maximum_and_then_places() -> None:
+    attention = Attention(2, reduction=2).requires_grad_(False)
+    for parameter in attention.parameters():
+        parameter.zero_()
+    attention.squeeze.weight[:] = 1  # mean 2 and maximum 4 of channel 0, 0 of channel 1: hidden 2 and 4
+    attention.excite.weight[0] = 0.5  # logits 1 + 2 of channel 0, none of channel 1
+    attention.place.weight[0, 0, 3, 3] = 1  # a place's logit is its strongest channel
+    x = torch.tensor([[[[0.0, 4.0]], [[0.0, 0.0]]]])
+
+    weighed = 4 * torch.sigmoid(torch.tensor(3.0))
+    expected = torch.tensor([[[[0.0, weighed * torch.sigmoid(weighed)]], [[0.0, 0.0]]]])
+
+    torch.testing.assert_close(attention(x), expected)
+
+
+def test_a_network_for_single_objects_does_not_look_at_others(image: Tensor) -> None:
+    single = build(replace(ARCHITECTURES["lite"].stcn, value_others=False)).eval().requires_grad_(False)
+    f16, mask = single.encode_key(image).f16, torch.ones(1, 1, HEIGHT, WIDTH)
+
+    assert torch.equal(single.encode_value(image, f16, mask, mask), single.encode_value(image, f16, mask, 0 * mask))
 
 
 def test_objects_of_one_slice_are_decoded_as_if_each_had_its_own_copy(network: STCN, image: Tensor) -> None:

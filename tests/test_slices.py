@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -33,3 +35,10 @@ def test_slices_are_windowed_and_laid_on_the_canvas():
 def test_positions_run_from_the_lowest_slice_to_the_highest():
     assert VolumeSlices(volume(), CONFIG).positions([0, 1, 4]).tolist() == [0.0, 0.25, 1.0]
     assert slice_position(0, 1) == pytest.approx(0.5)
+
+
+def test_slices_are_normalised_where_the_preprocessing_says_so():
+    plain = VolumeSlices(volume(), CONFIG).images([1])
+    network = VolumeSlices(volume(), replace(CONFIG, normalisation="imagenet")).images([1])
+    torch.testing.assert_close(network[:, 1] * 0.224 + 0.456, plain[:, 1])
+    assert network.min() < 0

@@ -13,12 +13,12 @@ from flarekit.errors import CheckpointError
 from flarekit.files import atomic_path
 
 
-def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Replace the state file, whole or not at all: tensors, numbers, strings, lists and dictionaries.
+def save_state(path: Path, state: dict[str, Any], *, overwrite: bool = True) -> None:
+    """Write or replace the state file, whole or not at all: tensors, numbers, strings, lists and dictionaries.
 
-    Raises OutputError when it cannot be written or the disk is full.
+    Raises OutputError when it cannot be written, the disk is full, or it exists without `overwrite`.
     """
-    with atomic_path(path, overwrite=True) as temporary, temporary.open("wb") as file:
+    with atomic_path(path, overwrite=overwrite) as temporary, temporary.open("wb") as file:
         try:
             torch.save(state, file)
         except RuntimeError as error:  # what torch makes of a write that failed

@@ -50,7 +50,7 @@ def import_checkpoint(registry: Registry, source: Path) -> Card:
         raise InputError(
             f"is not a checkpoint that `flarekit models export` wrote ({error})",
             where=source,
-            remedy="Export it again, or copy it again.",
+            remedy="Export or copy it again; weights of another project need --as.",
         ) from error
 
 

@@ -38,6 +38,13 @@ HuOffset = Annotated[
         help="Taken off the CT's values: auto (1024 where they are plainly HU + 1024), none, or a number of HU.",
     ),
 ]
+Challenge = Annotated[
+    bool,
+    typer.Option(
+        "--challenge",
+        help="Refuse checkpoints that are pretrained or saw extra data, as FLARE's rules do; their card says so.",
+    ),
+]
 LabelsFile = Annotated[
     Path | None,
     typer.Option("--dataset", help="A dataset.json with the organs' names and ids; FLARE22's 13 without it."),

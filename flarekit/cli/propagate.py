@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flarekit.cli import console
-from flarekit.cli.options import Device, HuOffset, Json, LabelsFile, Overwrite, Series, label_set, resolve_device
+from flarekit.cli.options import (
+    Challenge,
+    Device,
+    HuOffset,
+    Json,
+    LabelsFile,
+    Overwrite,
+    Series,
+    label_set,
+    resolve_device,
+)
 from flarekit.config.propagation import PropagationConfig
 from flarekit.errors import UsageError
 
@@ -49,6 +59,7 @@ def propagate(
     memory_every: Annotated[
         int, typer.Option("--memory-every", min=0, help="Remember every Nth propagated slice too; 0 none.")
     ] = DEFAULTS.memory_every,
+    challenge: Challenge = False,
     dataset: LabelsFile = None,
     series: Series = None,
     hu_offset: HuOffset = "auto",
@@ -72,7 +83,7 @@ def propagate(
     files.check(overwrite=overwrite)
     report = propagate_files(
         files,
-        Registry.default().load(model, kind="propagation"),
+        Registry.default().load(model, kind="propagation", challenge=challenge),
         config,
         slices=None if slices is None else parse_slices(slices),
         ids=_ids(organs, labels),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flarekit.cli import console
-from flarekit.cli.options import Device, HuOffset, Json, resolve_device
+from flarekit.cli.options import Challenge, Device, HuOffset, Json, resolve_device
 from flarekit.errors import PartialFailure
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def pseudolabel(
         int, typer.Option("--round", min=1, help="Round of training and labelling, for the ledger.")
     ] = 1,
     hu_offset: HuOffset = "auto",
+    challenge: Challenge = False,
     device: Device = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start anew, over the ledger and labels that are there.")
@@ -49,7 +50,8 @@ def pseudolabel(
     cases = find_cases(inputs, hu_offset=parse_offset(hu_offset)).cases
     require_writable(output / LEDGER)
     target = resolve_device(device)
-    modules = [ReferenceModule(registry.load(name, kind="reference"), device=target) for name in names]
+    loaded = [registry.load(name, kind="reference", challenge=challenge) for name in names]
+    modules = [ReferenceModule(each, device=target) for each in loaded]
     if overwrite:
         start_ledger(output, overwrite=True)
     _report(output, run_round(cases, modules, output, settings), as_json=json)

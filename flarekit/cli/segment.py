@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flarekit.cli import console
-from flarekit.cli.options import Device, HuOffset, Json, Overwrite, Series, resolve_device
+from flarekit.cli.options import Challenge, Device, HuOffset, Json, Overwrite, Series, resolve_device
 from flarekit.config.reference import SELECTIONS, SamplingConfig, SelectionConfig
 from flarekit.config.segment import SegmentConfig
 from flarekit.errors import UsageError
@@ -48,6 +48,7 @@ def segment(
     no_propagation: Annotated[
         bool, typer.Option("--no-propagation", help="Run the reference module on every slice instead.")
     ] = False,
+    challenge: Challenge = False,
     overlay: Annotated[Path | None, typer.Option("--overlay", help="Draw the result to this PNG.")] = None,
     series: Series = None,
     hu_offset: HuOffset = "auto",
@@ -62,7 +63,8 @@ def segment(
     config = _config(sample_every, max_references, slices_per_organ, selection)
     files = SegmentFiles.of(case, output, overlay, series=series, hu_offset=parse_offset(hu_offset))
     files.check(overwrite=overwrite)
-    models = load_models(model, None if no_propagation else propagation_model, resolve_device(device))
+    propagation = None if no_propagation else propagation_model
+    models = load_models(model, propagation, resolve_device(device), challenge=challenge)
     segmentation, result = segment_file(files, models, config, overwrite=overwrite)
     console.emit(result, organ_table(segmentation), f"Wrote {files.mask}.", as_json=json)
 

@@ -9,7 +9,7 @@ from flarekit.config.preprocessing import NORMALISATIONS, PreprocessingConfig
 
 
 def normalised(images: Tensor, config: PreprocessingConfig) -> Tensor:
-    """float32 (..., C, h, w): each channel of images in 0..1 less its mean, over its deviation, where that is asked for."""
+    """float32 (..., C, h, w): channels of images in 0..1 less their means, over their deviations, where asked for."""
     statistics = NORMALISATIONS[config.normalisation]
     if statistics is None:
         return images

@@ -3,8 +3,8 @@
 Cheng et al., "Rethinking Space-Time Networks with Improved Memory Coverage for Efficient Video Object
 Segmentation", arXiv:2106.05210. The size `paper` is as the FLARE22 paper counts it (table 3): convolutions
 with bias, no attention where object and slice are joined. The size `original` is as the authors published it: no
-bias in the key encoder, attention (CBAM, Woo et al., arXiv:1807.06521). The memory and its reading are not part of the network: see
-flarekit.ops.affinity.
+bias in the key encoder, attention (CBAM, Woo et al., arXiv:1807.06521). The memory and its reading are not part
+of the network: see flarekit.ops.affinity.
 
 Deviation: the two residual blocks that join an object's features with its slice's convolve the halves apart
 and add up, which gives the same sums; the slice's half is computed once for all its objects.

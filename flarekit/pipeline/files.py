@@ -71,12 +71,17 @@ class SegmentModels:
     propagation: Loaded | None  # None: the reference module on every slice
 
 
-def load_models(reference: str, propagation: str | None, device: torch.device) -> SegmentModels:
-    """The checkpoints of these names from the default registry. Raises CheckpointError."""
+def load_models(
+    reference: str, propagation: str | None, device: torch.device, *, challenge: bool = False
+) -> SegmentModels:
+    """The checkpoints of these names from the default registry.
+
+    `challenge` refuses those that a challenge's rules do not allow. Raises CheckpointError.
+    """
     registry = Registry.default()
     return SegmentModels(
-        reference=ReferenceModule(registry.load(reference, kind="reference"), device=device),
-        propagation=registry.load(propagation, kind="propagation") if propagation else None,
+        reference=ReferenceModule(registry.load(reference, kind="reference", challenge=challenge), device=device),
+        propagation=registry.load(propagation, kind="propagation", challenge=challenge) if propagation else None,
     )
 
 
