@@ -6,7 +6,7 @@ import zlib
 from typing import BinaryIO
 
 _READ_BYTES = 1 << 16
-_PIECE_BYTES = 1 << 17  # small enough to stay in the processor's cache on the way to its place
+_PIECE_BYTES = 1 << 16  # small enough to stay in the processor's cache on the way to its place
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS  # their first bytes tell the two apart
 _EMPTY_MEMBERS = 100  # bgzip ends with one; a file of nothing else would take for ever
 

@@ -1,4 +1,9 @@
-"""NIfTI files: the header through nibabel, the voxels through ITK or zlib, never more of them than it speaks of."""
+"""NIfTI files: the header through nibabel, the voxels unpacked into one array, never more than it speaks of.
+
+ITK unpacks 0 to 25 % faster, for twice the memory; and it takes a file that was cut short for a whole one, NaN for 0,
+and ct.nii for ct.nii.gz where both are there. 512x512x300 int16, s of one AVX2 core: here 0.8, SimpleITK 0.65, nibabel
+1.2 (`flarekit bench read`).
+"""
 
 from __future__ import annotations
 
@@ -11,16 +16,13 @@ import nibabel
 import numpy as np
 
 from flarekit.volumes.inflate import Inflater
-from flarekit.volumes.itk import array_view
-from flarekit.volumes.nifti_geometry import affine_mm, check_orientation, is_finite
-from flarekit.volumes.nifti_through_itk import read_through_itk
+from flarekit.volumes.nifti_geometry import affine_mm, check_orientation
 from flarekit.volumes.raw import RawVolume
 from flarekit.volumes.refusal import refusing
 from flarekit.volumes.stored import StoredVoxels, read_voxels
 
 _SCANNER = 1  # NIfTI's code for coordinates in the scanner's space
 _LONGEST_BYTES = 540  # NIfTI-2's header
-_PLAIN_BYTES = 352  # where voxels begin behind a NIfTI-1 header without extensions
 _NIFTI2 = tuple((540).to_bytes(4, order) for order in ("little", "big"))  # how a NIfTI-2 header starts
 
 
@@ -34,9 +36,7 @@ def read_nifti(path: Path) -> RawVolume:
         head = _head(path)
         header = _header(head)
         stored = _stored(header, path)
-        is_plain = stored.skipped == _PLAIN_BYTES and is_finite(header)
-        image = read_through_itk(stored, head[:_PLAIN_BYTES]) if is_plain else None
-        array = read_voxels(stored) if image is None else array_view(image)
+        array = read_voxels(stored)
         slope, intercept = header.get_slope_inter()  # None where there is nothing to scale
         affine = affine_mm(header)
         check_orientation(header, head, path)
@@ -46,7 +46,6 @@ def read_nifti(path: Path) -> RawVolume:
         slope=1.0 if slope is None else slope,
         intercept=0.0 if intercept is None else intercept,
         stored_shape=None if header.get_data_shape() == array.shape else header.get_data_shape(),
-        owner=image,
     )
 
 

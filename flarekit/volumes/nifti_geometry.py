@@ -14,9 +14,6 @@ from flarekit.errors import InputError
 _MM = {1: 1000.0, 2: 1.0, 3: 0.001}  # NIfTI's codes for metres, millimetres and micrometres
 _LENGTH_BITS = 7  # where `xyzt_units` keeps such a code
 _QUARREL_VOXELS = 1.0  # across a CT; less may be the rounding of a qform, which keeps half turns in float32
-_GEOMETRY = (
-    "pixdim", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"
-)  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +40,6 @@ def check_orientation(header: nibabel.Nifti1Header, head: bytes, path: Path) -> 
         )
     if header["qform_code"] <= 0:
         logger.warning("%s: says no orientation; check that left and right are not exchanged.", path)
-
-
-def is_finite(header: nibabel.Nifti1Header) -> bool:
-    """Whether every number that a geometry could be made of is one."""
-    return all(np.isfinite(header[name]).all() for name in _GEOMETRY)
 
 
 def _compare_forms(header: nibabel.Nifti1Header, path: Path) -> None:
