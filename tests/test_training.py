@@ -14,20 +14,24 @@ import h5py
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor, nn
 from training_setup import CPS, STCN, SUPERVISED, Workplace, workplace
 from training_stores import write_store
 
-from flarekit.checkpoints import Card, Registry
+from flarekit.checkpoints import Card, Registry, save_state
 from flarekit.config import toml
 from flarekit.config.preprocessing import PREPROCESSING
 from flarekit.config.run import RunSettings, Stores
 from flarekit.config.training import CPSConfig, LoopConfig, OptimiserConfig, STCNTrainingConfig
+from flarekit.data.datasets import CPSBatch, CPSBatches
 from flarekit.data.network_case import NetworkCase
-from flarekit.errors import InputError, OutputError, TrainingError, UsageError
+from flarekit.errors import CheckpointError, InputError, OutputError, TrainingError, UsageError
 from flarekit.training import loop as loop_module
 from flarekit.training import tasks as tasks_module
 from flarekit.training.cps import CPSObjective
 from flarekit.training.data import gather
+from flarekit.training.initial import random_networks
+from flarekit.training.non_finite import offenders
 from flarekit.training.run_folder import RunFolder
 from flarekit.training.runs import train as run_training
 from flarekit.training.schedule import bootstrap_share, consistency_weight, learning_rate
@@ -93,9 +97,7 @@ def test_bootstrapping_shrinks_between_its_two_iterations() -> None:
     assert [bootstrap_share(config, i) for i in (0, 10, 30, 50, 99)] == pytest.approx([1, 1, 0.6, 0.2, 0.2])
 
 
-@pytest.mark.parametrize(
-    ("config", "kind"), [(CPS, "reference"), (SUPERVISED, "reference"), (STCN, "propagation")]
-)
+@pytest.mark.parametrize(("config", "kind"), [(CPS, "reference"), (SUPERVISED, "reference"), (STCN, "propagation")])
 def test_a_run_publishes_its_best_validation(workplace: Workplace, config, kind: str) -> None:
     card = train(workplace.settings("run"), config)
     folder = workplace.folder / "runs" / "run"
@@ -111,7 +113,6 @@ def test_a_run_publishes_its_best_validation(workplace: Workplace, config, kind:
         assert torch.equal(tensor, last[key.removeprefix("networks.") if key.startswith("networks.") else alone])
     assert toml.from_dict(type(config), toml.read(folder / "config.toml")["training"]) == config
     assert str(workplace.folder) not in json.dumps(card.to_json())
-    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("config", [CPS, STCN])
@@ -197,20 +198,117 @@ def test_resuming_what_never_started_is_an_error(workplace: Workplace) -> None:
         train(workplace.settings("nothing"), CPS, resume=True)
 
 
-def test_a_loss_that_is_not_finite_names_the_slices(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    def diverge(objective: CPSObjective, batch: object, iteration: int):
-        loss = sum(p.sum() for p in objective.parameters()) * float("nan" if iteration == 2 else 0)
-        return loss, {}
+class Fragile(nn.Module):
+    """A network whose logits are not a number on images that are brighter than `limit` somewhere."""
+
+    def __init__(self, network: nn.Module, limit: float) -> None:
+        super().__init__()
+        self.network, self.limit = network, limit
+
+    def forward(self, images: Tensor, positions: Tensor) -> Tensor:
+        broken = images.amax((1, 2, 3), keepdim=True) > self.limit
+        return self.network(images, positions).masked_fill(broken, torch.nan)
+
+
+@pytest.mark.parametrize("kind", ["labelled", "unlabelled"])
+def test_a_loss_that_is_not_finite_names_the_slice_it_comes_from(workplace: Workplace, kind: str) -> None:
+    stores = workplace.settings("run").stores
+    data = gather(stores, PREPROCESSING["tiny"], seed=0)
+    batch = CPSBatches(data.labelled, data.unlabelled, data.labels, replace(CPS, unlabelled_batch=2))[0]
+    images, other = (batch.images, batch.unlabelled) if kind == "labelled" else (batch.unlabelled, batch.images)
+    images.clamp_(max=0.5)
+    other.clamp_(max=0.5)
+    images[1, 0, 5, 7] = 1.0
+    networks = random_networks("reference", "tiny", classes=data.labels.classes, seed=0).networks
+    objective = CPSObjective({name: Fragile(network, 0.9) for name, network in networks.items()}, CPS)
+    assert not objective(batch, 0)[0].isfinite()
+    assert offenders(objective, batch, 0) == [batch.names[1 if kind == "labelled" else 3]]
+
+
+def test_a_run_stops_at_a_loss_that_is_not_finite(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverge(objective: CPSObjective, batch: CPSBatch, iteration: int, forward=CPSObjective.forward):
+        loss, parts = forward(objective, batch, iteration)
+        return loss * float("nan" if iteration == 2 else 1), parts
 
     monkeypatch.setattr(CPSObjective, "forward", diverge)
-    with pytest.raises(TrainingError, match=r"iteration 3, on case0\d slice \d"):
+    with pytest.raises(TrainingError, match=r"the loss is nan in iteration 3, on case0\d slice \d+; .*lower --lr"):
         train(workplace.settings("run"), CPS)
+    assert len(lines(workplace.folder / "runs" / "run", "train")) == 2
+
+
+def test_accumulated_batches_teach_what_one_larger_batch_teaches(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where normalisation is frozen and nothing drops out: both look at the images of one batch."""
+    monkeypatch.setattr(nn.BatchNorm2d, "train", lambda norm, mode=True: nn.Module.train(norm, False))
+    monkeypatch.setattr(nn.Dropout, "train", lambda dropout, mode=True: nn.Module.train(dropout, False))
+    whole = replace(CPS, labelled_batch=4, unlabelled_batch=2)
+    parts = replace(CPS, loop=replace(CPS.loop, accumulate=2))
+    for name, config in (("whole", whole), ("parts", parts)):
+        train(workplace.settings(name), config)
+    first, second = (lines(workplace.folder / "runs" / name, "train") for name in ("whole", "parts"))
+    assert [line["loss"] for line in first] == pytest.approx([line["loss"] for line in second], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [{}, {"format": 1}, {"format": 2}, {"format": 2, "objective": {"weight": torch.zeros(2)}}],
+)
+def test_a_state_that_is_not_this_runs_is_named(workplace: Workplace, foreign: dict) -> None:
+    folder = RunFolder(workplace.folder / "runs" / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(1, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(workplace.settings("run"), SUPERVISED)
+    metrics = folder.metrics.read_text()
+    save_state(folder.state, foreign)
+    with pytest.raises(CheckpointError, match=r"state\.pt: is not a state of this run"):
+        train(workplace.settings("run"), SUPERVISED, resume=True)
+    assert folder.metrics.read_text() == metrics
+
+
+def test_a_full_disk_leaves_the_last_state(workplace: Workplace, full_disk) -> None:
+    folder = RunFolder(workplace.folder / "runs" / "run")
+    folder.begin({})
+    folder.save_state({"weights": torch.ones(10)})
+    with full_disk(2000), pytest.raises(OutputError, match=r"state\.pt: no space left"):
+        folder.save_state({"weights": torch.zeros(10_000)})
+    assert torch.equal(folder.last_state()["weights"], torch.ones(10))
+    assert not list(folder.path.glob(".tmp*"))
+
+
+def test_folds_share_the_labelled_cases_among_them_whatever_the_seed(workplace: Workplace) -> None:
+    path = write_store(workplace.folder / "many", [(4, 20, 24)] * 7)
+    held = []
+    for number in (1, 2, 3):
+        stores = Stores(labelled=(path,), fold=f"{number}/3")
+        first, second = (gather(stores, PREPROCESSING["tiny"], seed=seed) for seed in (0, 1))
+        assert names_of(first.validation) == names_of(second.validation)
+        assert not set(names_of(first.validation)) & set(names_of(first.labelled))
+        assert len(first.labelled) + len(first.validation) == 7
+        held += names_of(first.validation)
+    assert sorted(held) == sorted(set(held)) and len(held) == 7
+
+
+def test_more_folds_than_cases_are_refused(workplace: Workplace) -> None:
+    with pytest.raises(InputError, match="fold 1/9 needs 9 labelled CTs, there are 3"):
+        gather(Stores(labelled=(workplace.folder / "labelled",), fold="1/9"), PREPROCESSING["tiny"], seed=0)
+
+
+@pytest.mark.parametrize("fold", ["0/3", "4/3", "1/1", "2", "a/b", "1/3/5"])
+def test_a_fold_that_cannot_be_is_named(fold: str) -> None:
+    with pytest.raises(ValueError, match=f"fold is K/N .* got '{fold}'"):
+        Stores(fold=fold)
+
+
+def labelled_alone(workplace: Workplace) -> Stores:
+    return Stores(labelled=(workplace.folder / "labelled",))
 
 
 def test_unlabelled_slices_are_needed_unless_none_are_asked_for(workplace: Workplace) -> None:
-    stores = Stores(labelled=(workplace.folder / "labelled",))
     with pytest.raises(TrainingError, match="unlabelled"):
-        train(workplace.settings("run", stores=stores), CPS)
+        train(workplace.settings("run", stores=labelled_alone(workplace)), CPS)
+    assert not (workplace.folder / "runs").exists()
 
 
 def test_labels_are_needed(workplace: Workplace) -> None:

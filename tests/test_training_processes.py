@@ -25,7 +25,7 @@ SCRIPT = str(Path(__file__).parent / "training_process.py")
 
 def command(workplace: Workplace, name: str, **changes: object) -> list[str]:
     """`train cps` with few, small iterations."""
-    values = {"iterations": 12, "labelled_batch": 1, "unlabelled_batch": 1, "validate_every": 4, "save_every": 3}
+    values = {"iterations": 8, "labelled_batch": 1, "unlabelled_batch": 1, "validate_every": 4, "save_every": 3}
     options = [part for key, value in (values | changes).items() for part in (f"--{key.replace('_', '-')}", str(value))]
     stores = [
         part for role in ("labelled", "unlabelled", "validation") for part in (f"--{role}", workplace.folder / role)

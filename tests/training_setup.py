@@ -21,6 +21,7 @@ from flarekit.config.training import (
     STCNTrainingConfig,
     SupervisedConfig,
 )
+from flarekit.training import runs
 
 TINY = Architecture(transunet=tiny_networks.TRANSUNET, deeplabv3plus=tiny_networks.DEEPLAB, stcn=tiny_networks.STCN)
 TINY_GRID = PreprocessingConfig(spacing_mm=1.6, canvas=96)
@@ -56,7 +57,8 @@ class Workplace:
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workplace]:
-    """Three small stores and the architecture `tiny`."""
+    """Three small stores and the architecture `tiny`. Curves are not drawn: that takes longer than the training."""
+    monkeypatch.setattr(runs, "draw_curves", lambda *_: None)
     monkeypatch.setitem(ARCHITECTURES, "tiny", TINY)
     monkeypatch.setitem(PREPROCESSING, "tiny", TINY_GRID)
     write_store(tmp_path / "labelled")

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from flarekit.errors import CheckpointError
 from flarekit.files import atomic_path
 
+SUFFIX = ".safetensors"  # of files that hold weights
+
 
 def write_weights(path: Path, networks: Mapping[str, nn.Module], *, half: bool, overwrite: bool = False) -> None:
     """Write every network's state; `half` stores floating point as float16. Raises OutputError."""

@@ -12,7 +12,7 @@ import typer
 
 from flarekit.cli import console
 from flarekit.cli import train_options as option
-from flarekit.cli.options import Device, Json, resolve_device
+from flarekit.cli.options import Challenge, Device, Json, resolve_device
 from flarekit.cli.train_settings import run_settings
 from flarekit.config.run import RunSettings
 from flarekit.config.training import CPSConfig, LoopConfig, OptimiserConfig, STCNTrainingConfig, SupervisedConfig
@@ -24,7 +24,7 @@ T = TypeVar("T", SupervisedConfig, CPSConfig, STCNTrainingConfig)
 
 SEVERAL_MODELS = (
     "Models for a consensus: `for k in 1 2 3; do flarekit train {command} --labelled stores/lab --name mine-$k "
-    "--fold $k/3 --seed $k; done`. Several GPUs or machines: `accelerate launch -m flarekit train {command} ...`."
+    "--fold $k/3 --seed $k; done`. Several GPUs: `accelerate launch --multi_gpu -m flarekit train {command} ...`."
 )
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ def supervised(
     arch: option.Arch = RunSettings.arch,
     windows: option.Windows = None,
     init: option.Init = None,
+    challenge: Challenge = RunSettings.challenge,
     encoder_weights: option.EncoderWeights = None,
     iterations: option.Iterations = LoopConfig.iterations,
     labelled_batch: option.LabelledBatch = SupervisedConfig.labelled_batch,
@@ -95,6 +96,7 @@ def cps(
     arch: option.Arch = RunSettings.arch,
     windows: option.Windows = None,
     init: option.Init = None,
+    challenge: Challenge = RunSettings.challenge,
     encoder_weights: option.EncoderWeights = None,
     iterations: option.Iterations = LoopConfig.iterations,
     labelled_batch: option.LabelledBatch = CPSConfig.labelled_batch,
@@ -142,6 +144,7 @@ def stcn(
     arch: option.Arch = RunSettings.arch,
     windows: option.Windows = None,
     init: option.Init = None,
+    challenge: Challenge = RunSettings.challenge,
     iterations: option.Iterations = LoopConfig.iterations,
     clips: option.Clips = STCNTrainingConfig.clips,
     objects_per_clip: option.ObjectsPerClip = STCNTrainingConfig.objects_per_clip,

@@ -14,7 +14,7 @@ from flarekit.files import atomic_path
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-POINTS = 400  # a curve has at most so many; each is the mean of its stretch of iterations
+POINTS = 100  # a curve has at most so many; each is the mean of its stretch of iterations
 NAMED_ORGANS = 20  # more curves than that are drawn without a legend
 _NOT_LOSSES = frozenset(
     {"kind", "iteration", "lr", "elapsed_s", "waited_share", "consistency_weight", "bootstrap_share"}
@@ -27,13 +27,15 @@ def draw_curves(metrics: Path, picture: Path) -> None:
 
     lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     train, validation = ([line for line in lines if line["kind"] == kind] for kind in ("train", "validation"))
-    figure = Figure(figsize=(12, 8), layout="constrained")
-    losses, rates, dice, organs = figure.subplots(2, 2, sharex=True).flat
-    _draw_losses(losses, train)
-    _draw_rates(rates, train)
-    _draw_dice(dice, validation)
-    _draw_organs(organs, validation)
-    for axes in (dice, organs):
+    figure = Figure(figsize=(12, 8))
+    figure.subplots_adjust(left=0.05, right=0.84, bottom=0.07, top=0.95, wspace=0.14, hspace=0.14)
+    panels = figure.subplots(2 if validation else 1, 2, sharex=True, squeeze=False)
+    _draw_losses(panels[0, 0], train)
+    _draw_rates(panels[0, 1], train)
+    if validation:
+        _draw_dice(panels[1, 0], validation)
+        _draw_organs(panels[1, 1], validation)
+    for axes in panels[-1]:
         axes.set_xlabel("iteration")
     with atomic_path(picture, overwrite=True) as temporary:
         figure.savefig(temporary, format="png", dpi=100)
@@ -51,7 +53,7 @@ def smoothed(values: Sequence[float], points: int = POINTS) -> tuple[np.ndarray,
 
 def _draw_losses(axes: Axes, train: list[dict[str, Any]]) -> None:
     axes.set_title("training losses")
-    for name in [name for name in train[0] if name not in _NOT_LOSSES] if train else []:
+    for name in [name for name in train[0] if name not in _NOT_LOSSES]:
         _plot(axes, train, name)
     axes.set_ylim(bottom=0)
     axes.legend(fontsize="small")
@@ -62,19 +64,19 @@ def _draw_rates(axes: Axes, train: list[dict[str, Any]]) -> None:
     weights = axes.twinx()
     _plot(axes, train, "lr", color="black")
     for name in ("consistency_weight", "bootstrap_share"):
-        if train and name in train[0]:
-            _plot(weights, train, name)
+        if name in train[0]:
+            _plot(weights, train, name, color="C1")
     axes.set_ylim(bottom=0)
     weights.set_ylim(bottom=0)
     handles = [*axes.get_lines(), *weights.get_lines()]
-    axes.legend(handles=handles, fontsize="small")
+    weights.legend(handles=handles, fontsize="small")  # above the lines of both
 
 
 def _draw_dice(axes: Axes, validation: list[dict[str, Any]]) -> None:
     axes.set_title("validation Dice, mean over organs")
     iterations = [line["iteration"] for line in validation]
     axes.plot(iterations, [line["dice"] for line in validation], ".-", color="black", label="published")
-    for network in validation[0]["networks"] if validation else []:
+    for network in validation[0]["networks"]:
         axes.plot(iterations, [line["networks"][network] for line in validation], ".-", label=f"{network} alone")
     axes.set_ylim(0, 1)
     axes.legend(fontsize="small")
@@ -82,7 +84,7 @@ def _draw_dice(axes: Axes, validation: list[dict[str, Any]]) -> None:
 
 def _draw_organs(axes: Axes, validation: list[dict[str, Any]]) -> None:
     axes.set_title("validation Dice by organ")
-    names = list(validation[0]["organs"]) if validation else []
+    names = list(validation[0]["organs"])
     for index, name in enumerate(names):
         values = [line["organs"].get(name, np.nan) for line in validation]
         axes.plot(
@@ -90,8 +92,8 @@ def _draw_organs(axes: Axes, validation: list[dict[str, Any]]) -> None:
             color=f"C{index % 10}", label=name.replace("_", " "),
         )  # fmt: skip
     axes.set_ylim(0, 1)
-    if 0 < len(names) <= NAMED_ORGANS:
-        axes.legend(fontsize="x-small", ncols=2)
+    if len(names) <= NAMED_ORGANS:
+        axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.02, 1.02), frameon=False)
 
 
 def _plot(axes: Axes, train: list[dict[str, Any]], name: str, **style: Any) -> None:

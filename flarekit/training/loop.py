@@ -64,7 +64,7 @@ class Trainer:
     ) -> None:
         self.task, self.folder, self.accelerator = task, folder, accelerator
         self.record = record or folder.append_metrics
-        if accelerator.device.type == "cuda":
+        if accelerator.device.type in ("cpu", "cuda"):  # convolutions are quicker so; not tried elsewhere
             task.objective.to(memory_format=torch.channels_last)
         optimiser = make_optimiser(task.objective, task.optimiser)
         self.objective, self.optimiser = accelerator.prepare(task.objective, optimiser)
@@ -80,20 +80,27 @@ class Trainer:
         and KeyboardInterrupt, with the state written, when the process is asked to stop.
         """
         iterations = self.task.loop.iterations
-        self.objective.train()
         self.first_iteration, self.started = self.progress.iteration, time.perf_counter()
         bar = tqdm(
             total=iterations, initial=self.progress.iteration, desc="train", unit="it", leave=False,
             disable=None if self.accelerator.is_main_process else True,
         )  # fmt: skip
         with stop_between_iterations() as request, bar:
-            for batches in self._batches():
-                line = self._step(batches)
+            for line in self.steps():
                 self._after_step(line, request)
                 bar.set_postfix(loss=f"{line['loss']:.3f}", dice=f"{max(self.progress.best_dice, 0):.3f}")
                 bar.update()
         self._finish()
         return self.progress.best_score
+
+    def steps(self) -> Iterator[dict[str, Any]]:
+        """Take one optimiser step after the other; the line of the metrics comes back for each.
+
+        Nothing is written. Raises TrainingError on a loss that is not finite.
+        """
+        self.objective.train()
+        for batches in self._batches():
+            yield self._step(batches)
 
     def _batches(self) -> Iterator[list[Any]]:
         """The batches of one iteration after the other: as many as gradients are accumulated over."""

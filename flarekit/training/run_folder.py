@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flarekit.checkpoints import load_state, save_state
+from flarekit.checkpoints.weights import SUFFIX
 from flarekit.config import toml
 from flarekit.errors import OutputError, UsageError
 from flarekit.files import output_errors, write_text
@@ -52,12 +53,12 @@ class RunFolder:
     @property
     def best(self) -> Path:
         """Weights of the best validation so far."""
-        return self.path / "best.safetensors"
+        return self.path / f"best{SUFFIX}"
 
     @property
     def last(self) -> Path:
         """Weights after the last iteration."""
-        return self.path / "last.safetensors"
+        return self.path / f"last{SUFFIX}"
 
     @property
     def curves(self) -> Path:
