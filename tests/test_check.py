@@ -280,6 +280,16 @@ def test_what_the_readers_warn_of_is_in_the_row_and_printed_once(tmp_path, run_c
     assert outcome.stdout.count("says no orientation") == 1 and outcome.stderr == ""
 
 
+def test_a_sform_that_disagrees_with_the_qform_is_in_the_row(tmp_path):
+    image = nibabel.Nifti1Image(painting().transpose(2, 1, 0), AFFINE)
+    moved = AFFINE.copy()
+    moved[0, 3] += 7.0
+    image.set_qform(moved, code=1)
+    image.to_filename(tmp_path / "a.nii.gz")
+    (finding,) = check_dataset([tmp_path / "a.nii.gz"]).cases[0].findings
+    assert finding.code == "reader" and "sform and qform differ by up to 7 mm" in finding.text
+
+
 def test_one_bad_file_does_not_stop_the_rest(data):
     data.case("a").case("b", image=painting(1), label=np.roll(anatomy(), 1, axis=2))
     data.image("a").write_bytes(data.image("a").read_bytes()[:5000])

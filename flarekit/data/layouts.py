@@ -9,7 +9,8 @@
 
 Label maps may lie elsewhere (`--labels`), called after their cases as NAME.nii.gz.
 A `dataset.json` in the folder names the organs (see `flarekit.labels.read_dataset_json`), and may say with
-`"labelled_organs"` which of them were labelled: a list for all cases, or {"NAME": [...]} for some.
+`"labelled_organs"` which of them were labelled: a list for all cases, or {"NAME": [...]} for some. Its
+`"renumber"`, {"OLD": NEW} for ids that files hold in place of others, is for `flarekit check --fix` alone.
 """
 
 from __future__ import annotations
