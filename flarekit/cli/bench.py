@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flarekit.cli import console
-from flarekit.cli.options import Json
+from flarekit.cli.options import Device, Json, resolve_device
+from flarekit.config.architecture import ARCHITECTURES
+from flarekit.config.training import PRECISIONS
+from flarekit.errors import UsageError
 
 if TYPE_CHECKING:
     from flarekit.bench.preprocess import PreprocessCost
@@ -38,6 +41,25 @@ def preprocess(
     console.emit(result, table, *_facts(cost), as_json=json)
 
 
+@app.command(epilog="Example: `flarekit bench read ct.nii.gz`")
+def read(
+    ct: Annotated[Path, typer.Argument(help="A .nii or .nii.gz file to measure with.")],
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Times to read in each way; the middle one counts.")] = 5,
+    json: Json = False,
+) -> None:
+    """Time reading a NIfTI file, and measure the memory it takes, beside SimpleITK and nibabel."""
+    from dataclasses import asdict
+
+    from flarekit.bench.machine import machine
+    from flarekit.bench.read import bench_read
+
+    costs, on = bench_read(ct, runs=runs), machine()
+    peaks = ("-" if cost.peak_bytes is None else f"{cost.peak_bytes / 1e6:.0f}" for cost in costs)
+    rows = [(cost.reader, f"{cost.read_s:.2f}", peak) for cost, peak in zip(costs, peaks, strict=True)]
+    table = console.table(_title(ct.name, on), ("reader", "s", "peak memory, MB"), rows)
+    console.emit({"machine": on, "runs": runs, "readers": [asdict(cost) for cost in costs]}, table, as_json=json)
+
+
 @app.command(epilog="Example: `flarekit bench store ct.nii.gz --slices 200`")
 def store(
     ct: CT,
@@ -63,12 +85,81 @@ def store(
     console.emit(result, table, as_json=json)
 
 
+@app.command(epilog="Example: `flarekit bench affinity --quick`")
+def affinity(
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="Of keys and values: float32, float16 or bfloat16.")
+    ] = "float32",
+    quick: Annotated[bool, typer.Option("--quick", help="The smallest size alone.")] = False,
+    compiled: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="Measure the compiled formula too: on a GPU, yes.")
+    ] = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Time reading the memory, and measure its extra memory and error, beside the published formula and attention."""
+    import torch
+    from tqdm import tqdm
+
+    from flarekit.bench.affinity import DTYPES, bench_affinity, costs_to_json, grid
+    from flarekit.bench.machine import machine
+
+    if dtype not in DTYPES:
+        raise UsageError(f"--dtype is one of {', '.join(DTYPES)}, got {dtype!r}")
+    chosen = resolve_device(device)
+    with_compiled = chosen.type == "cuda" if compiled is None else compiled
+    cases = grid(frames=(5,), objects=(1,)) if quick else grid()
+    reads = bench_affinity(cases, device=chosen, dtype=getattr(torch, dtype), compiled=with_compiled)
+    result = costs_to_json(list(tqdm(reads, unit="read", disable=None, leave=False)))
+    columns = ("frames", "objects", "tokens", "method", "ms", "x formula", "extra, MB", "error")
+    on = machine(chosen)
+    sizes = "1024 queries, frames of 1024 tokens, 64 channels, 512 values"
+    table = console.table(_title(f"{sizes}, {dtype}", on), columns, [_read_row(read) for read in result["reads"]])
+    console.emit({"machine": on, "dtype": dtype} | result, table, as_json=json)
+
+
+@app.command(epilog="Example: `flarekit bench train --arch lite --iterations 5`")
+def train(
+    arch: Annotated[str, typer.Option("--arch", help=f"Sizes of the networks: {', '.join(ARCHITECTURES)}.")] = "paper",
+    iterations: Annotated[int, typer.Option("--iterations", min=1, help="To time; the middle one counts.")] = 5,
+    precision: Annotated[str, typer.Option("--precision", help=f"Of `train cps`: {', '.join(PRECISIONS)}.")] = "fp32",
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Time iterations of `train cps`, data and all, in turns with a plain eager float32 loop over the same networks."""
+    from dataclasses import asdict
+
+    from flarekit.bench.machine import machine
+    from flarekit.bench.train import bench_train
+
+    if arch not in ARCHITECTURES or precision not in PRECISIONS:
+        raise UsageError(f"--arch is one of {', '.join(ARCHITECTURES)}, --precision of {', '.join(PRECISIONS)}")
+    chosen = resolve_device(device)
+    cost, on = bench_train(arch, device=chosen, precision=precision, iterations=iterations), machine(chosen)
+    rows = [
+        (f"train cps, {precision}", f"{cost.iteration_s:.3f}", f"{cost.waited_share:.1%}", f"{cost.ratio:.2f}"),
+        ("plain loop, fp32", f"{cost.plain_s:.3f}", "-", "1.00"),
+    ]
+    columns = ("loop", "s an iteration", "waited for data", "x plain")
+    table = console.table(_title(f"{arch}, {_size(cost.input_shape)}", on), columns, rows)
+    result = {"machine": on, "arch": arch, "precision": precision, "iterations": iterations, "ratio": cost.ratio}
+    console.emit(result | asdict(cost), table, as_json=json)
+
+
 def _title(what: str, on: dict[str, Any]) -> str:
     return f"{what}; {on['device']}, {on['threads']} threads, torch {on['torch']}"
 
 
 def _size(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
+
+
+def _read_row(read: dict[str, Any]) -> tuple[str, ...]:
+    extra = "-" if read["extra_bytes"] is None else f"{read['extra_bytes'] / 1e6:.0f}"
+    which = "all" if read["top_k"] is None else f"nearest {read['top_k']}"
+    ratio = f"{read['times_faster_than_formula']:.1f}"
+    size = str(read["frames"]), str(read["objects"])
+    return *size, which, read["method"], f"{read['time_s'] * 1000:.1f}", ratio, extra, f"{read['error']:.1e}"
 
 
 def _facts(cost: PreprocessCost) -> list[str]:
