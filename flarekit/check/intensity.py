@@ -15,25 +15,25 @@ _NORMALISED = 20  # z-scores and the like lie within
 _FEW_VALUES = 60  # different values that a label map may have
 _PADDING_HU = -1100  # nothing in a patient is thinner than air
 _UNDERSHOT_PERCENT = 0.1
-_DENSEST_HU = 32767  # what is kept of a voxel
+_THINNEST_HU, _DENSEST_HU = -32768, 32767  # what a voxel can hold
 
 
 def intensity_findings(facts: FileFacts, sample: np.ndarray) -> list[Finding]:
     """What speaks against the values being HU; `sample` (z, h, w) are some of them."""
+    if not facts.has_numbers:
+        return [_error("nan", f"holds no image: all {facts.broken} voxels are NaN or infinite.")]
+    findings = list(_range_findings(facts, sample))
     if facts.broken:
-        return [
-            Finding(
-                severity=ERROR, code="nan", file=IMAGE, repair="NaN and infinite voxels set to -1024",
-                text=f"{facts.broken} voxels are NaN or infinite. Replace them, for example by -1024 (air).",
-            ),
-            *_range_findings(facts, sample),
-        ]  # fmt: skip
-    return list(_range_findings(facts, sample))
+        text = f"{facts.broken} voxels are NaN or infinite. Replace them, for example by -1024 (air)."
+        repair = "NaN and infinite voxels set to -1024"
+        findings.insert(0, Finding(severity=ERROR, code="nan", file=IMAGE, repair=repair, text=text))
+    return findings
 
 
 def _range_findings(facts: FileFacts, sample: np.ndarray) -> Iterator[Finding]:
-    if not facts.low < facts.high:
-        yield _error("constant", f"holds no image: every voxel is {facts.low:g}.")
+    lowest, highest = np.clip((facts.low, facts.high), _THINNEST_HU, _DENSEST_HU)  # as it would be read
+    if lowest == highest:
+        yield _error("constant", f"holds no image: every voxel is read as {lowest:g}.")
     elif facts.low >= 0 and facts.high <= 255:
         yield _not_hu(facts, sample)
     elif abs(facts.low) <= _NORMALISED and abs(facts.high) <= _NORMALISED:

@@ -15,6 +15,7 @@ from flarekit.volumes import Volume
 from flarekit.volumes.hu import sampled
 from flarekit.volumes.raw import RawVolume
 from flarekit.volumes.reading import read_stored, read_stored_labels
+from flarekit.volumes.values import require_numbers
 
 _LETTERS = ("SI", "PA", "LR")  # of canonical axes z, h, w, along and against them
 
@@ -42,6 +43,11 @@ class FileFacts:
     broken: int  # voxels that are NaN or infinite
     digest: str  # of shape and values: the same for the same voxels in any format and type
 
+    @property
+    def has_numbers(self) -> bool:
+        """Whether any voxel is a finite number."""
+        return self.low <= self.high
+
     def to_json(self) -> dict[str, object]:
         """A plain dictionary."""
         return {
@@ -50,7 +56,7 @@ class FileFacts:
             "spacing_mm": [round(mm, 4) for mm in self.spacing_mm],
             "axes": self.axes,
             "dtype": self.dtype,
-            "range": [self.low, self.high] if np.isfinite([self.low, self.high]).all() else None,
+            "range": [self.low, self.high] if self.has_numbers else None,
         }
 
 
@@ -58,6 +64,7 @@ def read_image(path: Path) -> StoredVolume:
     """The numbers of a CT's file, whatever they are. Raises FlarekitError when it cannot be read."""
     with _heard(path) as warnings:
         volume, raw = read_stored(path)
+    require_numbers(volume.array, path)
     return StoredVolume(volume=volume, raw=raw, warnings=tuple(warnings))
 
 
@@ -65,6 +72,7 @@ def read_label(path: Path, image: StoredVolume | None = None) -> StoredVolume:
     """The numbers of a label map's file, a DICOM-SEG's on the grid of its image. Raises FlarekitError."""
     with _heard(path) as warnings:
         volume, raw = read_stored_labels(path, like=None if image is None else image.volume)
+    require_numbers(volume.array, path)
     return StoredVolume(volume=volume, raw=raw, warnings=tuple(warnings))
 
 
@@ -74,7 +82,8 @@ def facts_of(stored: StoredVolume) -> FileFacts:
     digest = hashlib.sha256(repr(stored.volume.array.shape).encode())
     for plane in stored.volume.array:
         values = scaled(plane, stored.raw)
-        digest.update(np.ascontiguousarray(values, dtype=np.float32).data)
+        with np.errstate(over="ignore"):  # values beyond float32 are infinite in the digest alone
+            digest.update(np.ascontiguousarray(values, dtype=np.float32).data)
         finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
         broken += values.size - finite.size
         if finite.size:

@@ -85,7 +85,7 @@ def _row(case: CaseReport) -> tuple[object, ...]:
         " x ".join(f"{mm:.2f}" for mm in facts.spacing_mm),
         facts.axes,
         facts.dtype,
-        f"{facts.low:g}..{facts.high:g}" if case.image else None,
+        f"{facts.low:g}..{facts.high:g}" if case.image and facts.has_numbers else None,
         organs,
         ", ".join(codes) or "ok",
     )
@@ -118,7 +118,9 @@ def _end(report: DatasetReport, repaired: RepairReport | None) -> None:
     if repaired is not None:
         wrong = list(repaired.left_out)
     if wrong or any(finding.severity == ERROR for finding in report.findings):
-        fixable = repaired is None and any(finding.repair for case in report.cases for finding in case.findings)
+        fixable = repaired is None and any(
+            f.repair for case in report.cases for f in case.findings if f.severity == ERROR
+        )
         raise InputError(
             f"{len(wrong)} of {len(report.cases)} cases have errors{': ' if wrong else ''}{', '.join(wrong[:5])}",
             remedy="`--fix DIR` writes a mended copy of what can be mended." if fixable else "Mend or leave them out.",

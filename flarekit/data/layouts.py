@@ -8,6 +8,7 @@
 | DICOM | any files of one series; the folder, or each zip or folder in it, is a case | none |
 
 Label maps may lie elsewhere (`--labels`), called after their cases as NAME.nii.gz.
+
 A `dataset.json` in the folder names the organs (see `flarekit.labels.read_dataset_json`), and may say with
 `"labelled_organs"` which of them were labelled: a list for all cases, or {"NAME": [...]} for some. Its
 `"renumber"`, {"OLD": NEW} for ids that files hold in place of others, is for `flarekit check --fix` alone.

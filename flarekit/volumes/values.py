@@ -19,7 +19,8 @@ def to_hu(array: np.ndarray, raw: RawVolume, path: Path) -> np.ndarray:
     Where these are int16 in memory that may be written to, `array` is turned in place and used up. Raises InputError
     when values are not finite, not numbers, or the same everywhere.
     """
-    _require_numbers(array, raw, path)
+    require_numbers(array, path)
+    _require_finite(array, raw, path)
     if array.dtype == np.int16 and not raw.is_scaled:
         hu = _contiguous(array)
     else:
@@ -38,7 +39,8 @@ def to_ids(array: np.ndarray, raw: RawVolume, path: Path) -> np.ndarray:
 
     Raises InputError when values are not whole numbers, or beyond what int32 holds.
     """
-    _require_numbers(array, raw, path)
+    require_numbers(array, path)
+    _require_finite(array, raw, path)
     if array.dtype.kind in "iu" and not raw.is_scaled:
         _require_int32(array, path)
         return _narrowed(array)
@@ -105,7 +107,8 @@ def _scaled(stored: np.ndarray, raw: RawVolume) -> np.ndarray:
     return stored * raw.slope + raw.intercept if raw.is_scaled else stored
 
 
-def _require_numbers(array: np.ndarray, raw: RawVolume, path: Path) -> None:
+def require_numbers(array: np.ndarray, path: Path) -> None:
+    """Raises InputError unless there are voxels, and each is one number, be it not finite."""
     if array.size == 0:
         raise InputError(f"is empty: shape {array.shape}", where=path, remedy="Check how it was exported.")
     if array.dtype.kind not in "iuf":
@@ -114,11 +117,11 @@ def _require_numbers(array: np.ndarray, raw: RawVolume, path: Path) -> None:
             where=path,
             remedy="Convert it to a volume of integers.",
         )
-    if array.dtype.kind == "f":
-        _require_finite(array, raw, path)
 
 
 def _require_finite(array: np.ndarray, raw: RawVolume, path: Path) -> None:
+    if array.dtype.kind != "f":
+        return
     counts = np.array([np.count_nonzero(~np.isfinite(plane)) for plane in array])
     if counts.any():
         first = min(_number_in_file(int(z), array, raw) for z in np.flatnonzero(counts))
