@@ -29,6 +29,8 @@ class Stack:
 class Matcher(nn.Module):
     """An STCN whose key is the colour of a 16-pixel patch and whose value is the mask on it."""
 
+    values_are_local = True
+
     def __init__(self) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(10.0))

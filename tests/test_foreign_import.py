@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 from foreign_weights import fixture, made_up_state
@@ -18,6 +21,7 @@ from flarekit.cli import models as models_command
 from flarekit.config.preprocessing import WINDOWS
 from flarekit.errors import CheckpointError, InputError, OutputError, UsageError
 from flarekit.labels import LabelSet
+from flarekit.training.initial import checkpoint_networks
 
 LABELS = LabelSet(name="four", names=("liver", "spleen", "aorta", "stomach"), ids=(1, 2, 3, 4))
 OPTIONS = ImportOptions(labels=LABELS)
@@ -160,6 +164,61 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path, file: Path) -> No
         read_state(tmp_path / "none.pth")
     with pytest.raises(InputError, match="cannot be read"):
         read_state(tmp_path)
+
+
+def test_a_vit_is_for_training_alone(registry: Registry, tmp_path: Path) -> None:
+    arrays = made_up_state(fixture("vit_small")["tensors"])
+    np.savez(tmp_path / "vit.npz", **{name: tensor.numpy() for name, tensor in arrays.items()})
+    card = import_weights(registry, tmp_path / "vit.npz", "vit-npz", replace(OPTIONS, canvas=320))
+
+    start = checkpoint_networks("reference", card.reference, registry, labels=LABELS, seed=0, networks=("transunet",))
+
+    config = start.configs["transunet"]
+    assert (config.grid, config.classes, card.preprocessing.canvas) == (20, 5, 320)
+    assert torch.equal(start.networks["transunet"].transformer.norm.bias, arrays["Transformer/encoder_norm/bias"])
+    with pytest.raises(CheckpointError, match="is an initialisation checkpoint.*Parts of it are random"):
+        registry.load(card.reference, kind="reference")
+
+
+def test_the_commands_import_show_and_export(
+    run_cli, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLAREKIT_HOME", str(tmp_path / "home"))
+    names = {"background": 0, "liver": 1, "spleen": 2, "aorta": 3, "stomach": 4}
+    (tmp_path / "dataset.json").write_text(json.dumps({"name": "four", "labels": names}))
+
+    arguments = ("--as", "transunet", "--name", "net", "--dataset", tmp_path / "dataset.json", "--json")
+    imported = run_cli("models", "import", file, *arguments)
+    assert (imported.code, json.loads(imported.stdout)) == (0, {"imported": "net@1", "kind": "reference"})
+    shown = run_cli("models", "show", "net")
+    assert shown.code == 0 and "refused: pretrained or extra data" in shown.stdout
+    exported = run_cli("models", "export", "net", "--as", "transunet", "-o", tmp_path / "out.pth")
+    assert exported.code == 0 and "num_classes=5" in exported.stdout
+    forgotten = run_cli("models", "import", file)
+    assert forgotten.code == 3 and "need --as" in forgotten.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("segment", "ct.nii.gz"),
+        ("propagate", "ct.nii.gz", "masks.nii.gz", "-o", "out.nii.gz"),
+        ("pseudolabel", ".", "--models", "starter-reference,again", "-o", "out"),
+    ],
+)
+def test_the_starter_weights_are_refused_in_a_challenge(
+    run_cli, command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLAREKIT_HOME", str(tmp_path / "home"))
+    starter = Registry.default().load("starter-reference")
+    Registry.default().publish(replace(starter.card, name="again"), starter.networks)
+    for name in ("ct.nii.gz", "masks.nii.gz"):
+        nib.save(nib.Nifti1Image(np.zeros((4, 5, 6), dtype=np.int16), np.eye(4)), name)
+
+    outcome = run_cli(*command, "--challenge")
+
+    assert outcome.code == 5 and "which --challenge refuses" in outcome.stderr
 
 
 def test_the_commands_know_every_format() -> None:

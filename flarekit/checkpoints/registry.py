@@ -103,9 +103,12 @@ class Registry:
         if challenge:
             card.require_allowed_in_challenge()
         if kind not in (None, card.kind):
+            remedy = "`flarekit models list` shows the kinds."
+            if card.kind == "initialisation":
+                remedy = f"Parts of it are random: train from it, --init {card.reference}."
+            article = "an" if card.kind[0] in "aeiou" else "a"
             raise CheckpointError(
-                f"{card.reference} is a {card.kind} checkpoint, a {kind} one is needed",
-                remedy="`flarekit models list` shows the kinds.",
+                f"{card.reference} is {article} {card.kind} checkpoint, a {kind} one is needed", remedy=remedy
             )
         verify(folder, card)
         networks = {name: build(config) for name, config in card.networks.items()}

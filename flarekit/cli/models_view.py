@@ -70,8 +70,13 @@ def _facts(card: Card) -> Table:
         ("organs", ", ".join(card.labels.names)),
         ("windows, HU", windows),
         ("in-plane spacing", "native" if spacing is None else f"{spacing} mm"),
+        ("normalisation", card.preprocessing.normalisation),
         ("initialisation", card.provenance.initialisation),
         ("trained on", "; ".join(card.provenance.data) or "not said"),
+        (
+            "in a challenge",
+            "refused: pretrained or extra data" if card.provenance.pretrained_or_extra_data else "allowed",
+        ),
         ("parents", ", ".join(card.parents) or "none"),
         ("licence", card.provenance.licence),
         ("notes", card.provenance.notes),

@@ -171,6 +171,11 @@ class STCN(nn.Module):
         self.decoder = Decoder(config, f4, f8)
         nn.init.orthogonal_(self.key_projection.weight)
 
+    @property
+    def values_are_local(self) -> bool:
+        """Whether an object's value may be encoded on a part of the slice: attention weighs by the whole of it."""
+        return not self.config.value_attention
+
     def encode_key(self, image: Tensor) -> KeyFeatures:
         """Features of slices (B, 3, H, W) in 0..1. Raises ValueError unless H and W are multiples of 16."""
         height, width = image.shape[-2:]

@@ -38,7 +38,8 @@ def import_weights(registry: Registry, source: Path, format: str, options: Impor
     form: Format = _known(FORMATS, "--as", format)
     name = options.name or source.name.split(".")[0]
     check_name(name)
-    network = form.read(source, ReadOptions(canvas=_multiple_of_32(options.canvas or 512)))
+    read_options = ReadOptions(canvas=_multiple_of_32(options.canvas or 512), classes=options.labels.classes)
+    network = form.read(source, read_options)
     if form.kind == "reference":
         _check_classes(network, options.labels, source)
     card = Card(

@@ -13,6 +13,7 @@ from flarekit.checkpoints.foreign.state import read_state
 from flarekit.checkpoints.foreign.stcn import from_stcn, to_stcn
 from flarekit.checkpoints.foreign.transunet import STRIDE, from_transunet, to_transunet
 from flarekit.checkpoints.foreign.vit_npz import from_vit_npz
+from flarekit.config.architecture import FLARE22_CLASSES
 from flarekit.models import STCN, DeepLabV3Plus, Network, TransUNet
 
 
@@ -21,6 +22,7 @@ class ReadOptions:
     """What a file of weights does not say."""
 
     canvas: int = 512  # side of the slices a network will see, px: a ViT's position embeddings are resized to it
+    classes: int = FLARE22_CLASSES  # of a head that the file has no weights for, background included
     seed: int = 0  # of the parts that the file has no weights for
 
 
@@ -41,7 +43,7 @@ def _transunet(path: Path, options: ReadOptions) -> TransUNet:
 
 
 def _vit_npz(path: Path, options: ReadOptions) -> TransUNet:
-    return from_vit_npz(path, grid=options.canvas // STRIDE, seed=options.seed)
+    return from_vit_npz(path, grid=options.canvas // STRIDE, classes=options.classes, seed=options.seed)
 
 
 def _deeplabv3plus(path: Path, options: ReadOptions) -> DeepLabV3Plus:
@@ -100,9 +102,8 @@ def written_transunet(network: Network) -> Written:
     """Raises CheckpointError where the published network cannot compute the same; so do the others."""
     assert isinstance(network, TransUNet)
     config = network.config
-    side = STRIDE * config.grid
-    call = f"VisionTransformer(config R50-ViT-B_16, img_size={side}, num_classes={config.classes})"
-    return Written(state=to_transunet(network), loads_into=f"TransUNet's {call}")
+    sizes = f"{config.layers} layers of {config.hidden}, img_size={STRIDE * config.grid}, num_classes={config.classes}"
+    return Written(state=to_transunet(network), loads_into=f"TransUNet's VisionTransformer (R50-ViT, {sizes})")
 
 
 def written_deeplabv3plus(network: Network) -> Written:

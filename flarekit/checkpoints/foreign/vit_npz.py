@@ -11,6 +11,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from flarekit.checkpoints.foreign.matching import SHOWN
-from flarekit.config.architecture import TransUNetConfig
+from flarekit.config.architecture import FLARE22_CLASSES, TransUNetConfig
 from flarekit.errors import CheckpointError, InputError
 from flarekit.models import TransUNet, build
 
@@ -39,7 +40,7 @@ _LAYER = {
 }
 
 
-def from_vit_npz(path: Path, *, grid: int, seed: int = 0) -> TransUNet:
+def from_vit_npz(path: Path, *, grid: int, classes: int = FLARE22_CLASSES, seed: int = 0) -> TransUNet:
     """A TransUNet whose ResNet and transformer are the file's; decoder and head are random.
 
     `grid` is the side of the token grid that position embeddings are resized to. Raises InputError when the file
@@ -49,7 +50,7 @@ def from_vit_npz(path: Path, *, grid: int, seed: int = 0) -> TransUNet:
     _require(arrays, (POSITIONS, QUERY, FC, "conv_root/kernel"), path)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build(_sizes(arrays, grid))
+        network = build(replace(_sizes(arrays), grid=grid, classes=classes))
     backbone = network.transformer.state_dict()
     names = {ours: _their_name(ours) for ours in backbone}
     _require(arrays, names.values(), path)
@@ -72,10 +73,9 @@ def _read(path: Path) -> Mapping[str, np.ndarray]:
         raise _refused(path, "it is cut short or of another kind") from error
 
 
-def _sizes(arrays: Mapping[str, np.ndarray], grid: int) -> TransUNetConfig:
+def _sizes(arrays: Mapping[str, np.ndarray]) -> TransUNetConfig:
     hidden, heads, _ = arrays[QUERY].shape
     return TransUNetConfig(
-        grid=grid,
         resnet_width=arrays["conv_root/kernel"].shape[-1],
         resnet_units=tuple(len({n.split("/")[1] for n in arrays if n.startswith(f"{b}/")}) for b in _BLOCKS.values()),
         hidden=hidden,
