@@ -57,11 +57,15 @@ def remember(view: View, masks: Tensor, usable: Tensor, *, margin: int | None, a
     """A memory frame from masks (K, h, w) in 0..1; `usable` (K,) bool says whose mask is known.
 
     Values are those of a slice that shows nobody's mask but all the others', and around each object its own,
-    `margin` tokens beyond its mask; without a margin every object's value is encoded on the whole slice.
+    `margin` tokens beyond its mask; without a margin, or where the network's values are not local, every object's
+    value is encoded on the whole slice.
     """
     masks = masks.to(view.image) * usable.to(view.image)[:, None, None]
     share = F.avg_pool2d(masks[:, None], TOKEN_PX).flatten(1)
-    planes = _values(view, masks, at_once) if margin is None else _values_around(view, masks, margin, at_once)
+    if margin is None or not view.network.values_are_local:
+        planes = _values(view, masks, at_once)
+    else:
+        planes = _values_around(view, masks, margin, at_once)
     return Frame(z=view.z, key=view.query, value=_tokens(planes), share=share, usable=usable)
 
 
