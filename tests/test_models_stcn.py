@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from flarekit.config.architecture import ARCHITECTURES
 from flarekit.models import STCN, KeyFeatures, aggregate, build
 from flarekit.models.stcn import Attention, FusionBlock
+from flarekit.propagation.step import look, remember
 
 OBJECTS, HEIGHT, WIDTH = 3, 48, 80
 
@@ -101,6 +102,16 @@ def test_attention_weighs_channels_by_their_mean_and_maximum_and_then_places() -
     expected = torch.tensor([[[[0.0, weighed * torch.sigmoid(weighed)]], [[0.0, 0.0]]]])
 
     torch.testing.assert_close(attention(x), expected)
+
+
+def test_attention_sees_the_whole_slice_when_a_mask_is_remembered(image: Tensor) -> None:
+    original = build(replace(ARCHITECTURES["lite"].stcn, value_attention=True)).eval().requires_grad_(False)
+    view, masks = look(original, image, 0), torch.zeros(1, HEIGHT, WIDTH)
+    masks[:, 16:32, 32:48] = 1
+
+    around, whole = (remember(view, masks, torch.ones(1).bool(), margin=m, at_once=1) for m in (0, None))
+
+    assert torch.equal(around.value, whole.value)
 
 
 def test_a_network_for_single_objects_does_not_look_at_others(image: Tensor) -> None:
