@@ -191,6 +191,16 @@ def test_a_compressed_image_of_another_size_is_refused(tmp_path):
         read_slice(tmp_path, ds)
 
 
+def test_compressed_values_of_other_bits_are_refused_before_they_are_decoded(tmp_path):
+    """188 bits a value: GDCM's decoder would crash."""
+    file = save(compressed(ct_slice(SMOOTH, 0), "JPEG", tmp_path), tmp_path / "IM1")
+    size = struct.pack(">HH", 24, 20)
+    assert b"\x10" + size in file.read_bytes()
+    file.write_bytes(file.read_bytes().replace(b"\x10" + size, b"\xbc" + size))
+    with pytest.raises(InputError, match="compressed values of 188 bits, where 16 are described"):
+        read_volume(tmp_path)
+
+
 def test_a_claim_that_no_compression_justifies_is_refused(tmp_path):
     ds = compressed(ct_slice(SMOOTH, 0), "RLE", tmp_path)
     ds.Rows = ds.Columns = 60000
@@ -210,16 +220,16 @@ def test_sizes_are_read_from_the_streams_themselves(tmp_path):
     for kind in ("JPEG", "JPEG2000"):
         ds = compressed(ct_slice(SMOOTH, 0), kind, tmp_path)
         frame = next(generate_frames(ds.PixelData, number_of_frames=1))
-        assert stated_size(frame) == Stated(rows=24, columns=20, components=1)
+        assert stated_size(frame) == Stated(rows=24, columns=20, bits=16)
         assert stated_size(frame[:10]) is None
     assert stated_size(b"") is None
 
 
-@pytest.mark.parametrize(("tile", "stated"), [(20, Stated(rows=24, columns=20, components=1)), (0, None)])
+@pytest.mark.parametrize(("tile", "stated"), [(20, Stated(rows=24, columns=20, bits=16)), (0, None)])
 def test_tiles_are_counted(tile, stated):
     def stream(width, tile):
         sizes = (width, 24, 0, 0, tile, tile, 0, 0)
-        return b"\xff\x4f\xff\x51" + struct.pack(">HH8IH", 41, 0, *sizes, 1)
+        return b"\xff\x4f\xff\x51" + struct.pack(">HH8IH3B", 41, 0, *sizes, 1, 15, 1, 1)
 
     assert stated_size(stream(20, tile)) == stated
     assert stated_size(stream(5000, 1)) is None
@@ -227,7 +237,7 @@ def test_tiles_are_counted(tile, stated):
 
 def test_the_size_of_jpeg_ls_is_found_behind_other_segments():
     comment, frame = b"\xff\xfe\x00\x04ab", struct.pack(">HBHHB", 11, 16, 24, 20, 1)
-    assert stated_size(b"\xff\xd8" + comment + b"\xff\xff\xf7" + frame) == Stated(rows=24, columns=20, components=1)
+    assert stated_size(b"\xff\xd8" + comment + b"\xff\xff\xf7" + frame) == Stated(rows=24, columns=20, bits=16)
 
 
 def test_run_lengths_have_to_lie_within_the_frame():

@@ -15,6 +15,7 @@ _FRAME_HEADERS = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}  # n
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a segment
 _J2K_START = b"\xff\x4f\xff\x51"
 _MOST_TILES = 1024  # JPEG 2000 decoders keep tables for every tile
+_DEPTH = 0x7F  # the other bit is the sign
 _RLE_HEADER = struct.Struct("<16I")
 
 
@@ -24,11 +25,11 @@ class Stated:
 
     rows: int
     columns: int
-    components: int  # values a pixel
+    bits: int  # of a value
 
 
 def stated_size(frame: bytes) -> Stated | None:
-    """What a JPEG, JPEG-LS or JPEG 2000 frame says of its size; None where it says nothing that can be believed."""
+    """What a JPEG, JPEG-LS or JPEG 2000 frame of one value a pixel says; None where it says nothing to believe."""
     try:
         if (start := frame.find(_J2K_START, 0, 256)) >= 0:
             return _jpeg2000(frame[start + len(_J2K_START) :])
@@ -47,13 +48,17 @@ def runs_fit(frame: bytes, segments: int) -> bool:
 
 
 def _jpeg2000(segment: bytes) -> Stated | None:
-    x1, y1, x0, y0, tile_x, tile_y, tile_x0, tile_y0, components = struct.unpack_from(">8IH", segment, 4)
+    x1, y1, x0, y0, tile_x, tile_y, tile_x0, tile_y0, components, depth, *steps = struct.unpack_from(
+        ">8IH3B", segment, 4
+    )
+    if components != 1 or steps != [1, 1]:  # a component of every second pixel would leave the others unset
+        return None
     if not (x0 < x1 and y0 < y1 and tile_x and tile_y and tile_x0 <= x0 and tile_y0 <= y0):
         return None
     tiles = -(-(x1 - tile_x0) // tile_x) * -(-(y1 - tile_y0) // tile_y)
     if tiles > _MOST_TILES:
         return None
-    return Stated(rows=y1 - y0, columns=x1 - x0, components=components)
+    return Stated(rows=y1 - y0, columns=x1 - x0, bits=(depth & _DEPTH) + 1)
 
 
 def _jpeg(frame: bytes) -> Stated | None:
@@ -65,8 +70,8 @@ def _jpeg(frame: bytes) -> Stated | None:
         elif marker in _ALONE:
             at += 2
         elif marker in _FRAME_HEADERS:
-            rows, columns, components = struct.unpack_from(">HHB", frame, at + 5)
-            return Stated(rows=rows, columns=columns, components=components)
+            bits, rows, columns, components = struct.unpack_from(">BHHB", frame, at + 4)
+            return Stated(rows=rows, columns=columns, bits=bits) if components == 1 else None
         else:
             at += 2 + int(struct.unpack_from(">H", frame, at + 2)[0])
     return None

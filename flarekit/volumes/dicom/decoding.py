@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from flarekit.errors import InputError
-from flarekit.volumes.dicom.codestream import RUN_LENGTHS, Stated, runs_fit, stated_size
+from flarekit.volumes.dicom.codestream import RUN_LENGTHS, runs_fit, stated_size
 from flarekit.volumes.dicom.elements import MARK, PREAMBLE
 from flarekit.volumes.dicom.slices import Pixels
 from flarekit.volumes.itk import silence
@@ -41,9 +41,11 @@ def decode(frame: bytes, pixels: Pixels) -> np.ndarray:
 def _problem(frame: bytes, pixels: Pixels) -> str:
     if pixels.syntax == RUN_LENGTHS:
         return "" if runs_fit(frame, pixels.bits_allocated // 8) else "has run lengths that lead out of the file"
-    stated, expected = stated_size(frame), Stated(rows=pixels.rows, columns=pixels.columns, components=1)
-    if stated != expected:
+    stated = stated_size(frame)
+    if stated is None or (stated.rows, stated.columns) != (pixels.rows, pixels.columns):
         return f"holds a compressed image that is not the {pixels.rows} x {pixels.columns} that the file describes"
+    if -(-stated.bits // 8) * 8 != pixels.bits_allocated:
+        return f"holds compressed values of {stated.bits} bits, where {pixels.bits_allocated} are described"
     return ""
 
 
