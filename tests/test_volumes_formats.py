@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import os
+import re
 import struct
 import zlib
 
@@ -130,6 +131,24 @@ def test_every_scalar_type_is_read(tmp_path, suffix, dtype):
     assert np.array_equal(read_volume(tmp_path / f"ct{suffix}").to_source_axes(), values)
     labels = read_labels(tmp_path / f"ct{suffix}")
     assert labels.array.dtype == np.uint8 and np.array_equal(labels.to_source_axes(), values)
+
+
+@pytest.mark.parametrize(
+    ("code", "bits", "named"),
+    [
+        (32, 64, "complex64 values"),
+        (1792, 128, "complex128 values"),
+        (128, 24, "colours"),
+        (1536, 128, "1536 not supported"),
+    ],
+)
+def test_other_nifti_types_are_refused_by_their_name(tmp_path, code, bits, named):
+    """Complex numbers, colours, and numbers of 16 bytes where the machine has none."""
+    image = nibabel.Nifti1Image(HU, np.eye(4))
+    content = bytearray(image.to_bytes() + bytes(3000))
+    struct.pack_into("<hh", content, 70, code, bits)
+    (tmp_path / "ct.nii").write_bytes(content)
+    assert named in refusal(tmp_path / "ct.nii")
 
 
 @pytest.mark.parametrize("dtype", ["u2", "i4", "u8", "i8", "f4"])
@@ -266,6 +285,14 @@ def test_pipes_and_devices_are_no_volumes(tmp_path):
         assert "pipe or device" in refusal(tmp_path / name)
     (tmp_path / "zero.raw").symlink_to("/dev/zero")
     assert "no file beside it" in refusal(meta(tmp_path / "ct.mhd", b"", ElementDataFile="zero.raw"))
+
+
+@pytest.mark.parametrize("name", ["ct.nrrd", "ct.mha"])
+def test_a_header_that_never_ends_is_refused(tmp_path, name):
+    start, line = (b"NRRD0004\n", b"a: b\n") if name == "ct.nrrd" else (b"ObjectType = Image\n", b"Comment = b\n")
+    for endless in (line * 400_000, b"x" * 2_000_000):
+        (tmp_path / name).write_bytes(start + endless)
+        assert re.search("never ends|is there twice", refusal(tmp_path / name))
 
 
 def test_a_field_that_is_there_twice_is_refused(tmp_path):

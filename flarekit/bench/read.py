@@ -67,4 +67,6 @@ def _read_by_itk(path: Path) -> np.ndarray:
 
 
 def _read_by_nibabel(path: Path) -> np.ndarray:
-    return np.asarray(nibabel.load(path).dataobj)
+    image = nibabel.load(path)
+    assert isinstance(image, nibabel.Nifti1Image)
+    return np.asarray(image.dataobj)

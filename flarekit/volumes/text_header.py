@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-_LINE_BYTES, _LINES = 1 << 16, 10_000  # a header with longer lines, or more, is none
+_HEADER_BYTES = 1 << 20  # a longer one is none
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 _LARGEST = 1e15  # a length in mm beyond this is none
@@ -83,11 +83,9 @@ class TextHeader:
 
 def text_lines(file: BinaryIO) -> Iterator[str]:
     """The lines from where `file` stands, without their ends; `file` stands behind each as it is handed out."""
-    for _ in range(_LINES):
-        line = file.readline(_LINE_BYTES)
-        if not line:
-            return
-        if len(line) == _LINE_BYTES:
-            break
+    left = _HEADER_BYTES
+    while line := file.readline(left):
+        left -= len(line)
+        if not left:
+            raise ValueError("its header never ends")
         yield line.decode("utf-8", "replace").rstrip("\r\n")
-    raise ValueError("its header never ends")

@@ -112,8 +112,9 @@ def require_numbers(array: np.ndarray, path: Path) -> None:
     if array.size == 0:
         raise InputError(f"is empty: shape {array.shape}", where=path, remedy="Check how it was exported.")
     if array.dtype.kind not in "iuf":
+        held = "colours" if array.dtype.names else f"{array.dtype.name} values"
         raise InputError(
-            f"holds values of type {array.dtype}, a volume holds one number a voxel",
+            f"holds {held}, a volume holds one number a voxel",
             where=path,
             remedy="Convert it to a volume of integers.",
         )
