@@ -15,7 +15,8 @@ with h5py.File(f"{store}/{case}.h5") as file:
     organs = json.loads(attributes["label_set"])["names"]
     hu = file["hu"]  # int16 (Z, H, W): z towards the head, rows to the back, columns to the patient's left
     middle = hu[len(hu) // 2]  # reads this slice alone
-    print(f"{attributes['source_name']}: {hu.shape}, slice {len(hu) // 2} from {middle.min()} to {middle.max()} HU")
+    source = attributes["source_name"].decode()
+    print(f"{source}: {hu.shape}, slice {len(hu) // 2} from {middle.min()} to {middle.max()} HU")
     if "labels" in file:
         voxels = file["label_voxels"][:].sum(axis=0)  # (classes,): background first, then the organs
         for organ, count in zip(organs, voxels[1:], strict=True):

@@ -6,6 +6,7 @@ import builtins
 import json
 import multiprocessing
 import pickle
+import random
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 from flarekit.config.preprocessing import WINDOWS
-from flarekit.data.case_file import count_voxels, write_case
+from flarekit.data.case_file import StoredCase, count_voxels, write_case
 from flarekit.data.case_header import CaseHeader
 from flarekit.data.compression import COMPRESSIONS
 from flarekit.data.store import SliceStore, StoreConfig
@@ -116,12 +117,12 @@ def test_attributes_can_be_read_without_flarekit(tmp_path):
     store_with(tmp_path, header(labelled=(2,)))
     with h5py.File(tmp_path / "a.h5") as file:
         attributes = dict(file.attrs)
-    assert (attributes["format"], attributes["version"]) == ("flarekit-case", 1)
+    assert (attributes["format"], attributes["version"]) == (b"flarekit-case", 1)
     assert np.array_equal(attributes["affine"], AFFINE)
     assert attributes["shape"].tolist() == [6, 3, 5] and attributes["axes"].tolist() == [1, 2, 0]
     assert attributes["labelled"].tolist() == [2]
     assert json.loads(attributes["label_set"])["names"][1] == "right_kidney"
-    assert attributes["source_name"] == "a.nii.gz"
+    assert attributes["source_name"].decode() == "a.nii.gz" and attributes["windows"] == b""
 
 
 def _sum_in_child(case, z, queue):
@@ -272,3 +273,37 @@ def test_half_written_cases_are_not_listed(tmp_path):
     store = store_with(tmp_path, header())
     (tmp_path / ".tmp-xyz.h5").touch()
     assert store.cases == ["a"]
+
+
+def mutated(content: bytes, chance: random.Random) -> bytes:
+    """Bytes changed, zeroed or cut off, among the headers as often as among the voxels."""
+    changed = bytearray(content)
+    place = chance.randrange(len(content) if chance.random() < 0.5 else min(4000, len(content)))
+    match chance.randrange(3):
+        case 0:
+            changed[place] ^= chance.randrange(1, 256)
+        case 1:
+            changed[place : place + 64] = bytes(len(changed[place : place + 64]))
+        case _:
+            del changed[place:]
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("number", [150, pytest.param(1000, marks=pytest.mark.slow)])
+def test_whatever_happens_to_a_file_its_case_is_refused_or_right(tmp_path, number):
+    whole = store_with(tmp_path / "whole", header(labelled=ALL)).case("a")
+    expected = pickle.dumps((whole.header, whole.volume().array, whole.label_volume().array, whole.label_voxels))
+    content, chance, refused = whole.path.read_bytes(), random.Random(number), 0
+    for attempt in range(number):
+        path = tmp_path / f"{attempt}.h5"
+        path.write_bytes(mutated(content, chance))
+        try:
+            case = StoredCase(path)
+            found = (case.header, case.volume().array, case.label_volume().array, case.label_voxels)
+            case.close()
+        except InputError:
+            refused += 1
+        else:
+            assert pickle.dumps(found) == expected, f"attempt {attempt} reads something else"
+        path.unlink()
+    assert 0.5 * number < refused < number

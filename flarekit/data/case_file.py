@@ -8,9 +8,10 @@
 | label_voxels | int32 | (Z, classes) | voxels of each class in each slice; absent without labels |
 
 A case whose labels cover some organs only holds 255 in place of background and of every other organ: such a voxel
-is none of the labelled organs, and may be any other. The attributes are those of `flarekit.data.case_header`; the
-first 512 bytes hold a checksum (`flarekit.data.checksum`). Any HDF5 library reads a case, h5py once hdf5plugin is
-imported, as examples/read_store.py does in full:
+is none of the labelled organs, and may be any other. Attributes say the rest (`flarekit.data.case_header`), text in
+UTF-8; the first 512 bytes hold a checksum of all others (`flarekit.data.checksum`). Chunks and HDF5's own structures
+have checksums too, so that damage is an error when it is read, before a decompressor sees it. Any HDF5 library from
+1.10 on reads a case, h5py once hdf5plugin is imported, as examples/read_store.py does in full:
 
     import h5py, hdf5plugin
     with h5py.File("stores/flare22/FLARE22_Tr_0001.h5") as file:
@@ -40,6 +41,7 @@ from flarekit.volumes import Volume
 if TYPE_CHECKING:
     from torch import Tensor
 
+_LIBRARY = ("v110", "v110")  # HDF5's structures have checksums of their own from 1.10 on: damage to them is an error
 _AGAIN = "Preprocess the case again with --overwrite."
 
 
@@ -61,8 +63,8 @@ def write_case(
     """
     refuse_existing(path, overwrite=overwrite)
     content = BytesIO()
-    with h5py.File(content, "w", userblock_size=BLOCK_BYTES) as file:
-        _fill(file, header, hu, classes, filter_of(compression))
+    with h5py.File(content, "w", userblock_size=BLOCK_BYTES, libver=_LIBRARY) as file:
+        _fill(file, header, hu, classes, filter_of(compression) | {"fletcher32": True})
     sign(content.getbuffer())
     with atomic_path(path, overwrite=overwrite) as temporary:
         temporary.write_bytes(content.getbuffer())
@@ -173,14 +175,15 @@ class StoredCase:
             if name not in self._data:
                 self._data[name] = self._file[name]
             return self._data[name][index]
-        except (OSError, KeyError) as error:
+        except (OSError, KeyError, RuntimeError) as error:
             raise InputError(f"is damaged: {name!r} cannot be read", where=self.path, remedy=_AGAIN) from error
 
     def _read_header(self) -> CaseHeader:
         with _open(self.path) as file:
             try:
-                header = CaseHeader.from_attributes(file.attrs)
-            except (OSError, KeyError, ValueError, TypeError) as error:
+                header = CaseHeader.from_attributes(_attributes(file))
+                _require_data(file, header)
+            except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
                 raise InputError(
                     f"is not a case of a slice store ({error})",
                     where=self.path,
@@ -218,7 +221,7 @@ def count_voxels(classes: np.ndarray, number: int) -> np.ndarray:
 def _fill(
     file: h5py.File, header: CaseHeader, hu: np.ndarray, classes: np.ndarray | None, chunks: dict[str, Any]
 ) -> None:
-    file.attrs.update(header.to_attributes())
+    file.attrs.update({name: _inline(value) for name, value in header.to_attributes().items()})
     if header.baked is None:
         file.create_dataset("hu", data=hu, chunks=(1, *hu.shape[1:]), **chunks)
     else:
@@ -226,7 +229,8 @@ def _fill(
     if classes is not None:
         known = known_classes(classes, header)
         file.create_dataset("labels", data=known, chunks=(1, *known.shape[1:]), **chunks)
-        file.create_dataset("label_voxels", data=count_voxels(known, header.label_set.classes))
+        counts = count_voxels(known, header.label_set.classes)
+        file.create_dataset("label_voxels", data=counts, chunks=counts.shape, fletcher32=True)
 
 
 def _write_baked(file: h5py.File, hu: np.ndarray, preset: WindowPreset, chunks: dict[str, Any]) -> None:
@@ -239,6 +243,35 @@ def _write_baked(file: h5py.File, hu: np.ndarray, preset: WindowPreset, chunks: 
     image = file.create_dataset("image", shape, np.uint8, chunks=(1, *shape[1:]), **chunks)
     for z, plane in enumerate(hu):
         image[z] = window_slices(torch.from_numpy(np.ascontiguousarray(plane)), preset).numpy()
+
+
+def _inline(value: Any) -> Any:
+    """Text of fixed length, which HDF5 keeps beside the attribute's name: its heap for other text has no checksum."""
+    if not isinstance(value, str):
+        return value
+    content = value.encode()
+    return np.array(content, dtype=h5py.string_dtype("utf-8", max(1, len(content))))
+
+
+def _attributes(file: h5py.File) -> dict[str, Any]:
+    return {name: value.decode() if isinstance(value, bytes) else value for name, value in file.attrs.items()}
+
+
+def _require_data(file: h5py.File, header: CaseHeader) -> None:
+    """Raises ValueError unless the file holds the data sets that its header speaks of."""
+    z, h, w = header.source.reorientation.canonical_shape(header.source.shape)
+    expected: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {}
+    if header.baked is None:
+        expected["hu"] = np.int16, (z, h, w)
+    else:
+        expected["image"] = np.uint8, (z, len(header.baked.ranges_hu), h, w)
+    if header.labelled:
+        expected["labels"] = np.uint8, (z, h, w)
+        expected["label_voxels"] = np.int32, (z, header.label_set.classes)
+    for name, (dtype, shape) in expected.items():
+        data = file.get(name)
+        if not isinstance(data, h5py.Dataset) or (data.dtype, data.shape) != (dtype, shape):
+            raise ValueError(f"{name!r} is not {np.dtype(dtype)} of shape {shape}")
 
 
 def _open(path: Path) -> h5py.File:

@@ -34,7 +34,7 @@ class CaseHeader:
     hu_offset_asked: str = AUTO  # what was asked to be taken off: auto, or a number
 
     def to_attributes(self) -> dict[str, Any]:
-        """Plain values, readable without flarekit, that `from_attributes` reads back."""
+        """Plain values that `from_attributes` reads back."""
         grid = self.source
         return {
             "format": FORMAT,
@@ -61,6 +61,8 @@ class CaseHeader:
             raise ValueError(f"unknown format {attributes['format']} version {attributes['version']}")
         z, h, w = (int(axis) for axis in attributes["axes"])
         flip_z, flip_h, flip_w = (bool(flip) for flip in attributes["flips"])
+        if sorted((z, h, w)) != [0, 1, 2]:
+            raise ValueError(f"axes {z}, {h}, {w} are no order of three")
         i, j, k = (int(n) for n in attributes["shape"])
         windows = attributes["windows"]
         return cls(

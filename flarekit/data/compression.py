@@ -40,7 +40,7 @@ def filter_of(compression: str) -> dict[str, Any]:
 def load_filter(file: h5py.File) -> None:
     """Make what `file` is compressed with readable. Raises MissingDependency when its plugin is not installed."""
     for data in file.values():
-        if data.id.get_create_plist().get_filter_by_id(_BITSHUFFLE_ID) is not None:
+        if isinstance(data, h5py.Dataset) and data.id.get_create_plist().get_filter_by_id(_BITSHUFFLE_ID) is not None:
             _plugin()
 
 
