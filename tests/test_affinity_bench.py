@@ -1,0 +1,76 @@
+"""`flarekit bench affinity`: what it measures, and that its rivals compute the same thing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from flarekit.bench import affinity as bench
+from flarekit.bench.affinity import Case, bench_affinity, costs_to_json, grid, published_read
+from flarekit.bench.memory import extra_memory_bytes
+from flarekit.ops.reference import read_memory_reference
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, size in (("TOKENS", 32), ("CHANNELS", 6), ("WIDTH", 10)):
+        monkeypatch.setattr(bench, name, size)
+
+
+def test_the_grid_goes_over_frames_objects_and_both_reads() -> None:
+    cases = grid(frames=(5, 20), objects=(1, 13))
+    assert len(cases) == 8
+    assert cases[0] == Case(frames=5, objects=1, top_k=None)
+    assert cases[-1] == Case(frames=20, objects=13, top_k=bench.TOP_K)
+
+
+@pytest.mark.parametrize("top_k", [None, 3])
+def test_the_published_formula_reads_what_the_reference_reads(top_k: int | None) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = (1, 6, 20), (1, 6, 7), (1, 3, 5, 20)
+    memory_key, query_key, value = (torch.randn(shape, generator=generator) for shape in shapes)
+    readout = published_read(memory_key, query_key, value, top_k)
+    exact = read_memory_reference(memory_key.mT, query_key.mT, value.mT, top_k=top_k)
+    torch.testing.assert_close(readout.mT, exact)
+
+
+def test_every_method_of_a_case_is_right_and_timed(small: None) -> None:
+    costs = list(bench_affinity(grid(frames=(2,), objects=(3,)), runs=1))
+    methods = [(cost.method, cost.case.top_k) for cost in costs]
+    assert methods == [(m, None) for m in ("flarekit", "formula", "attention")] + [
+        (m, 20) for m in ("flarekit", "formula")
+    ]
+    assert all(cost.error < 1e-5 and cost.time_s > 0 for cost in costs)
+    rows = costs_to_json(costs)["reads"]
+    assert [row["times_faster_than_formula"] for row in rows if row["method"] == "formula"] == [1.0, 1.0]
+    assert rows[0]["frames"] == 2 and rows[0]["objects"] == 3
+
+
+def test_extra_memory_is_that_of_the_peak_not_of_what_stays() -> None:
+    held = torch.ones(4_000_000)
+
+    def work() -> float:
+        return float((held * 2).sum())
+
+    extra = extra_memory_bytes(work)
+    if extra is None:
+        pytest.skip("this system does not tell resident memory")
+    assert 12e6 < extra < 48e6
+
+
+def test_the_command_prints_one_object(run_cli, monkeypatch: pytest.MonkeyPatch, small: None) -> None:
+    outcome = run_cli("bench", "affinity", "--quick", "--device", "cpu", "--json")
+    assert outcome.code == 0, outcome.stderr
+    result = json.loads(outcome.stdout)
+    assert result["machine"]["threads"] >= 1 and result["dtype"] == "float32"
+    assert {read["method"] for read in result["reads"]} == {"flarekit", "formula", "attention"}
+    table = run_cli("bench", "affinity", "--quick", "--device", "cpu").stdout
+    assert "x formula" in table and "nearest 20" in table
+
+
+def test_an_unknown_dtype_is_refused(run_cli) -> None:
+    outcome = run_cli("bench", "affinity", "--dtype", "int8")
+    assert outcome.code == 2
+    assert "float32, float16, bfloat16" in outcome.stderr
