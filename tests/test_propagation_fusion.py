@@ -45,7 +45,7 @@ def test_confidence_is_the_mean_probability_of_the_pixels_an_object_takes() -> N
 
 
 def frame(z: int, value: float, usable: bool = True) -> Frame:
-    return Frame(z=z, key=torch.zeros(1, 2), value=torch.full((1, 1, 1), value), share=torch.ones(1, 1), usable=torch.tensor([usable]))
+    return Frame(z=z, key=torch.zeros(1, 2), value=torch.full((1, 1, 1), value), shows=torch.ones(1, 1, dtype=torch.bool), usable=torch.tensor([usable]))
 
 
 def read(bank: MemoryBank, z: int = 0, bias: float = 0.0) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,7 +21,7 @@ from flarekit.cli.options import (
     label_set,
     resolve_device,
 )
-from flarekit.config.propagation import PropagationConfig
+from flarekit.config.propagation import OutlineConfig, PropagationConfig
 from flarekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -59,6 +60,21 @@ def propagate(
     memory_every: Annotated[
         int, typer.Option("--memory-every", min=0, help="Remember every Nth propagated slice too; 0 none.")
     ] = DEFAULTS.memory_every,
+    memory_budget_mb: Annotated[
+        int, typer.Option("--memory-budget-mb", min=1, help="Room for all that is remembered, annotated slices first.")
+    ] = DEFAULTS.memory_budget_mb,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="A slice shows some organs only: look on it for those it does not hold.")
+    ] = False,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Find annotated slices anew too, which smooths what was drawn.")
+    ] = DEFAULTS.refine,
+    outlines: Annotated[
+        bool, typer.Option(help="Let the outlines of near annotated slices count beside the network.")
+    ] = DEFAULTS.outlines.use,
+    dense: Annotated[
+        bool, typer.Option("--dense", help="Look for all organs on the whole of every slice: slow, to compare with.")
+    ] = DEFAULTS.dense,
     challenge: Challenge = False,
     dataset: LabelsFile = None,
     series: Series = None,
@@ -67,7 +83,7 @@ def propagate(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Carry masks from some slices to all others; annotated slices come out exactly as they went in.
+    """Carry masks from some slices to all others; without --refine, annotated slices come out exactly as they went in.
 
     Any structure can be carried: what was drawn is what is looked for. A JSON beside the label map gives the
     confidence for every organ and slice.
@@ -77,7 +93,16 @@ def propagate(
     from flarekit.propagation.slice_list import parse_slices
     from flarekit.volumes.hu import parse_offset
 
-    config = PropagationConfig(top_k=top_k or None, before=before, after=after, memory_every=memory_every)
+    config = PropagationConfig(
+        top_k=top_k or None,
+        before=before,
+        after=after,
+        memory_every=memory_every,
+        memory_budget_mb=memory_budget_mb,
+        refine=refine,
+        outlines=OutlineConfig(use=outlines),
+        dense=dense,
+    )
     labels = label_set(dataset)
     files = CaseFiles(image=case, drawn=masks, output=output, series=series, hu_offset=parse_offset(hu_offset))
     files.check(overwrite=overwrite)
@@ -87,6 +112,7 @@ def propagate(
         config,
         slices=None if slices is None else parse_slices(slices),
         ids=_ids(organs, labels),
+        partial=partial,
         labels=labels,
         device=resolve_device(device),
         overwrite=overwrite,
@@ -97,10 +123,10 @@ def propagate(
 def organ_table(report: Mapping) -> Table:
     """Volume of every organ, and the mean and lowest confidence over the filled slices."""
     rows = [
-        (o["name"], f"{o['volume_ml']:.1f}", sum(o["confidence"]) / len(o["confidence"]), min(o["confidence"]))
+        (o["name"], f"{o['volume_ml']:.1f}", *((fmean(sure), min(sure)) if (sure := o["confidence"]) else ("-", "-")))
         for o in report["organs"]
     ]
-    title = f"From {len(report['annotated'])} annotated slices to {len(report['filled'])}"
+    title = f"From {len(report['annotated'])} annotated slices to {len(report['filled'])} others"
     return console.table(title, ("organ", "mL", "mean confidence", "lowest"), rows)
 
 

@@ -12,7 +12,7 @@ class OutlineConfig:
     use: bool = True  # False: the network alone
     blur_mm: float = 1.0  # distance from an outline at which the odds are e to one, beside an annotated slice
     blur_per_mm: float = 0.15  # what that distance gains with every mm to the nearest annotated slice
-    limit: float = 6.0  # log-odds at most
+    limit: float = 3.0  # log-odds at most
     fade_mm: float = 20.0  # distance to the nearest annotated slice over which the log-odds fall by e
     absent_mm: float = 5.0  # distance outside its outline at which an object counts on slices that do not show it
 
@@ -40,8 +40,8 @@ class PropagationConfig:
     objects_at_once: int = 4  # objects decoded in one batch: bounds the memory that decoding takes
     refine: bool = False  # annotated slices are found anew like all others, instead of coming out as they went in
     dense: bool = False  # every object is decoded and encoded on the whole of every slice
-    here_above: float = 0.05  # share of a token's attention that lies on an object, from which it is looked for there
-    margin_px: int = 48  # of the network's input, around where an object is looked for or remembered
+    here_above: float = 0.02  # share of attention on what shows an object, from which it is looked for there
+    margin_px: int = 64  # of the network's input, around where an object is looked for or remembered
     outlines: OutlineConfig = field(default_factory=OutlineConfig)  # evidence beside the network's
     views_mb: int = 256  # for the last slices' features, which the way back uses again
 

@@ -56,9 +56,9 @@ def _span(hot: Tensor, margin: int) -> tuple[int, int]:
     return first, stop
 
 
-def touched_tokens(masks: Tensor) -> Tensor:
-    """(K, h, w) bool: tokens with at least one pixel in which masks (K, H, W) are not next to nothing."""
-    return F.max_pool2d(masks[:, None].float(), TOKEN_PX)[:, 0] > 0.01
+def touched_tokens(masks: Tensor, above: float) -> Tensor:
+    """(K, h, w) bool: tokens with at least one pixel in which masks (K, H, W) are above a threshold."""
+    return F.max_pool2d(masks[:, None].float(), TOKEN_PX)[:, 0] > above
 
 
 def frame_of(tokens: Tensor) -> Box:

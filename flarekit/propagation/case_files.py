@@ -48,18 +48,20 @@ def propagate_files(
     ids: Collection[int] | None,
     labels: LabelSet,
     device: torch.device,
+    partial: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Propagate a file and write the label map and its JSON, which comes back.
 
-    `slices` are the annotated ones and `ids` the labels to carry (see `read_drawing`); `labels` names them.
+    `slices` are the annotated ones, `ids` the labels to carry, and `partial` says that slices show some of them only
+    (see `read_drawing`); `labels` names them.
     The result has the CT's axes, and slices are counted along them, even where the drawing is stored in others.
     Raises InputError, UsageError or OutputError.
     """
     image = read_volume(case.image, hu_offset=case.hu_offset, series=case.series)
     masks = read_labels(case.drawn, like=image)
     require_same_grid(image, masks)
-    drawing = read_drawing(replace(image, array=masks.array, path=masks.path), slices, ids)
+    drawing = read_drawing(replace(image, array=masks.array, path=masks.path), slices, ids, partial=partial)
     result = propagate_drawing(image, drawing, model, config, device)
     data = report(image, drawing, result, model.card, config, labels)
     write_labels(case.output, result.labels, overwrite=overwrite)

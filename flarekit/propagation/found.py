@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from flarekit.models import aggregate
 from flarekit.propagation.boxes import TOKEN_PX, Box, union
 
 GROWTH = 4  # tokens that a box gains on a side that its object touches
@@ -62,12 +61,30 @@ def grown(patch: Patch, frame: Box) -> Box | None:
     return None if larger == box else larger
 
 
-def assemble(patches: Mapping[int, Patch], frame: Box, like: Tensor) -> Found:
-    """What was found of each object as one answer: soft aggregation, an object being nowhere but in its box."""
+def assemble(patches: Mapping[int, Patch], frame: Box, like: Tensor, absent: int) -> Found:
+    """What was found of each object as one answer, by soft aggregation (see `flarekit.models.aggregate`).
+
+    Outside its box an object has the probability that the decoder gives where nothing is: next to none from a
+    trained network, a few per cent from a hesitant one. So have the `absent` objects, which were not looked for.
+    """
     objects = tuple(sorted(patches))
-    box = union([patch.box for patch in patches.values()]) if patches else frame
+    if not objects:
+        return Found((), frame, like.new_ones((1, *(side * TOKEN_PX for side in frame.size)), dtype=torch.float32))
+    box = union([patch.box for patch in patches.values()])
     rows, columns = box.size
-    own = like.new_zeros((len(objects), rows * TOKEN_PX, columns * TOKEN_PX), dtype=torch.float32)
+    nothing = torch.stack([_at_the_border(patch.probability) for patch in patches.values()]).median().clamp(max=0.1)
+    own = nothing.repeat(len(objects), rows * TOKEN_PX, columns * TOKEN_PX)
     for row, index in enumerate(objects):
         patches[index].box.within(box).cut(own[row], TOKEN_PX).copy_(patches[index].probability)
-    return Found(objects, box, aggregate(own))
+    return Found(objects, box, _aggregated(own, (1 - nothing) ** absent))
+
+
+def _aggregated(own: Tensor, nobody: Tensor) -> Tensor:
+    """Soft aggregation of own probabilities (K, H, W), with absent objects that are all elsewhere with `nobody`."""
+    background = nobody * torch.prod(1 - own, dim=0, keepdim=True)
+    return torch.cat((background, own)).clamp(1e-7, 1 - 1e-7).logit().softmax(dim=0)
+
+
+def _at_the_border(probability: Tensor) -> Tensor:
+    edges = probability[0], probability[-1], probability[:, 0], probability[:, -1]
+    return torch.cat(edges).median()

@@ -26,6 +26,11 @@ class Drawing:
     masks: Volume  # label ids (Z, H, W); slices that are not annotated are not looked at
     slices: tuple[int, ...]  # the annotated slices, ascending; an empty one says that nothing is there
     ids: tuple[int, ...]  # the labels to carry, ascending
+    partial: bool = False  # an annotated slice says nothing of the labels that it does not hold
+
+    def known(self, z: int) -> np.ndarray:
+        """(K,) bool: the labels that slice z is annotated for."""
+        return np.isin(self.ids, self.masks.array[z]) | (not self.partial)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +38,16 @@ class Propagated:
     """A label map carried through its volume."""
 
     labels: Volume  # label ids (Z, H, W) in the dtype of the drawing; 0 on slices out of range
-    filled: tuple[int, ...]  # slices that were annotated or propagated, ascending
+    filled: tuple[int, ...]  # slices on which at least one label was looked for, ascending
     confidence: np.ndarray  # (Z, K) float32 in 0..1, a column for each of the drawing's ids; NaN out of range
 
 
-def read_drawing(masks: Volume, slices: Sequence[int] | None = None, ids: Collection[int] | None = None) -> Drawing:
+def read_drawing(
+    masks: Volume, slices: Sequence[int] | None = None, ids: Collection[int] | None = None, *, partial: bool = False
+) -> Drawing:
     """The drawing in a label map: by default all its labels, on all slices that hold one.
+
+    A slice is annotated for all of them, unless it is `partial`: then for those alone that it holds.
 
     `slices` are numbers in the file (see `flarekit.report.slice_numbers`), the drawing's are canonical. Raises
     UsageError on slices outside the volume, InputError when nothing is drawn, or one of `ids` is not.
@@ -54,7 +63,7 @@ def read_drawing(masks: Volume, slices: Sequence[int] | None = None, ids: Collec
     wanted = tuple(i for i in drawn if ids is None or i in ids)
     if len(wanted) >= IGNORE:
         raise InputError(f"holds {len(wanted)} labels, at most {IGNORE - 1} are carried at a time", where=masks.path)
-    return Drawing(masks=masks, slices=tuple(chosen), ids=wanted)
+    return Drawing(masks=masks, slices=tuple(chosen), ids=wanted, partial=partial)
 
 
 def propagate_drawing(
@@ -73,11 +82,13 @@ def propagate_drawing(
     table = np.array((0, *drawing.ids), dtype=drawing.masks.array.dtype)
     labels = np.zeros(image.array.shape, dtype=table.dtype)
     confidence = np.full((len(slices), len(drawing.ids)), np.nan, dtype=np.float32)
-    for filled in fill_slices(network, slices, annotated, len(drawing.ids), config):
+    known = {z: drawing.known(z) for z in drawing.slices}
+    for filled in fill_slices(network, slices, annotated, len(drawing.ids), config, frame_mask=known):
         labels[filled.z] = table[filled.classes]
         confidence[filled.z] = filled.confidence
-    answered = np.flatnonzero(~np.isnan(confidence[:, 0]))
-    return Propagated(labels=drawing.masks.like(labels), filled=tuple(answered.tolist()), confidence=confidence)
+    given = () if config.refine else (z for z in known if known[z].all())
+    answered = set(np.flatnonzero(~np.isnan(confidence[:, 0])).tolist()).difference(given)
+    return Propagated(labels=drawing.masks.like(labels), filled=tuple(sorted(answered)), confidence=confidence)
 
 
 def _named_slices(masks: Volume, numbers: Sequence[int]) -> list[int]:

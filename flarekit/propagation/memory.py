@@ -24,20 +24,20 @@ class Frame:
     z: int  # slice number
     key: Tensor  # (n, C)
     value: Tensor  # (K, n, V)
-    share: Tensor  # (K, n) in 0..1: how much of a token is the object
+    shows: Tensor  # (K, n) bool: tokens on which the object is
     usable: Tensor  # (K,) bool: objects whose mask on this slice is known
 
     @property
     def size_mb(self) -> float:
         """What it takes in a bank."""
-        return sum(part.nbytes for part in (self.key, self.value, self.share)) / 1e6
+        return sum(part.nbytes for part in (self.key, self.value, self.value[..., 0])) / 1e6
 
 
 class Readout(NamedTuple):
     """What the tokens of a slice read, for each object."""
 
     value: Tensor  # (K, Q, V)
-    share: Tensor  # (K, Q) in 0..1: how much of the attention lies on tokens of the object
+    share: Tensor  # (K, Q) in 0..1: how much of the attention lies on tokens that show the object
 
 
 def ring_places(frame: Frame, *, permanent: int, wanted: int, budget_mb: int) -> int:
@@ -61,7 +61,9 @@ class MemoryBank:
         tokens, objects, frames = len(like.key), len(like.value), permanent + passing
         self._tokens, self._permanent, self._places = tokens, permanent, passing
         self._key = like.key.new_empty(frames * tokens, like.key.shape[1])
-        self._value = like.value.new_empty(objects, frames * tokens, like.value.shape[2] + 1)  # the share comes last
+        self._value = like.value.new_empty(
+            objects, frames * tokens, like.value.shape[2] + 1
+        )  # what shows the object comes last
         self._usable = like.usable.new_zeros(objects, frames)
         self._z = torch.zeros(frames, device=like.key.device)
         self._kept = self._passed = 0
@@ -107,6 +109,6 @@ class MemoryBank:
         tokens = slice(place * self._tokens, (place + 1) * self._tokens)
         self._key[tokens] = frame.key
         self._value[:, tokens, :-1] = frame.value
-        self._value[:, tokens, -1] = frame.share
+        self._value[:, tokens, -1] = frame.shows
         self._usable[:, place] = frame.usable
         self._z[place] = frame.z

@@ -191,8 +191,10 @@ class _Walk:
             top_k=self.config.top_k,
             bias_per_slice=self.config.distance_bias_per_mm * self.spacing_z_mm,
         )
-        boxes = self._boxes(readout.share.unflatten(1, view.frame.size), wanted & self.memory.annotated_objects, view)
-        return assemble(decode(view, readout.value, boxes, self.config.objects_at_once), view.frame, readout.value)
+        wanted = wanted & self.memory.annotated_objects
+        boxes = self._boxes(readout.share.unflatten(1, view.frame.size), wanted, view)
+        patches = decode(view, readout.value, boxes, self.config.objects_at_once)
+        return assemble(patches, view.frame, readout.value, absent=int(wanted.sum()) - len(patches))
 
     def _boxes(self, share: Tensor, wanted: Tensor, view: View) -> dict[int, Box]:
         """Where to look for each of the wanted objects that are here, from their shares (K, h, w) of the attention."""

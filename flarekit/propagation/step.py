@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from flarekit.models import STCN, DecoderSkips, KeyFeatures
@@ -15,6 +14,8 @@ from flarekit.propagation.boxes import TOKEN_PX, Box, batches, boxes_around, fra
 from flarekit.propagation.found import Patch, grown
 from flarekit.propagation.memory import Frame
 
+PRESENT = 0.25  # probability from which a pixel makes its token one that shows the object
+FAINT = 0.01  # probability from which a pixel is encoded with the object
 RIM = 1  # tokens along a crop's border whose values are not used: the encoder saw the crop end there
 
 
@@ -61,12 +62,12 @@ def remember(view: View, masks: Tensor, usable: Tensor, *, margin: int | None, a
     value is encoded on the whole slice.
     """
     masks = masks.to(view.image) * usable.to(view.image)[:, None, None]
-    share = F.avg_pool2d(masks[:, None], TOKEN_PX).flatten(1)
+    shows = touched_tokens(masks, PRESENT).flatten(1)
     if margin is None or not view.network.values_are_local:
         planes = _values(view, masks, at_once)
     else:
         planes = _values_around(view, masks, margin, at_once)
-    return Frame(z=view.z, key=view.query, value=_tokens(planes), share=share, usable=usable)
+    return Frame(z=view.z, key=view.query, value=_tokens(planes), shows=shows, usable=usable)
 
 
 def decode(view: View, readout: Tensor, boxes: Mapping[int, Box], at_once: int) -> dict[int, Patch]:
@@ -111,7 +112,7 @@ def _values(view: View, masks: Tensor, at_once: int) -> Tensor:
 def _values_around(view: View, masks: Tensor, margin: int, at_once: int) -> Tensor:
     """Values (K, V, h, w) of masks (K, H, W), each encoded around its mask; elsewhere all objects are others."""
     everyone = masks.sum(dim=0)
-    boxes = {k: box for k, box in enumerate(boxes_around(touched_tokens(masks), margin)) if box is not None}
+    boxes = {k: box for k, box in enumerate(boxes_around(touched_tokens(masks, FAINT), margin)) if box is not None}
     nobody = _encode(view, torch.zeros_like(masks[:1]), everyone, {0: view.frame}, 1)[0]
     planes = nobody.repeat(len(masks), 1, 1, 1)
     for k, value in _encode(view, masks, everyone, boxes, at_once).items():
