@@ -26,4 +26,4 @@ def test_damaged_files_end_in_an_error_of_flarekit(tmp_path):
 
 @pytest.mark.slow
 def test_many_more_damaged_files_end_in_an_error_of_flarekit(tmp_path):
-    run(tmp_path, 1000, seed=1, timeout_s=600)
+    run(tmp_path, 300, seed=1, timeout_s=300)
