@@ -179,6 +179,16 @@ def test_resuming_with_other_settings_names_them(workplace: Workplace) -> None:
         RunFolder(workplace.folder / "runs" / "run").require_same({"training": {"lr": 0.2, "loop": {}}})
 
 
+def test_where_a_run_computes_and_how_often_it_saves_may_change(workplace: Workplace) -> None:
+    folder = RunFolder(workplace.folder / "runs" / "run")
+    loop = {"workers": 2, "save_every": 500, "seed": 1}
+    folder.begin({"device": "cpu", "stores": {"labelled": ["here"], "fold": "1/3"}, "training": {"loop": loop}})
+    moved = {"labelled": ["there"], "fold": "1/3"}
+    folder.require_same({"device": "cuda", "stores": moved, "training": {"loop": {"save_every": 5, "seed": 1}}})
+    with pytest.raises(UsageError, match=r"settings: stores\.fold was '1/3' and is '2/3'\. Resume"):
+        folder.require_same({"stores": moved | {"fold": "2/3"}, "training": {"loop": loop}})
+
+
 def test_a_finished_run_that_is_resumed_is_left_as_it_is(
     workplace: Workplace, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -248,6 +258,9 @@ def test_accumulated_batches_teach_what_one_larger_batch_teaches(
         train(workplace.settings(name), config)
     first, second = (lines(workplace.folder / "runs" / name, "train") for name in ("whole", "parts"))
     assert [line["loss"] for line in first] == pytest.approx([line["loss"] for line in second], abs=1e-5)
+    states = (RunFolder(workplace.folder / "runs" / name).last_state() for name in ("whole", "parts"))
+    for one, other in zip(*(state["optimiser"]["state"].values() for state in states), strict=True):
+        assert torch.allclose(one["exp_avg"], other["exp_avg"], atol=1e-4)  # AdamW hides the gradients' length
 
 
 @pytest.mark.parametrize(
