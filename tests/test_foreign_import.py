@@ -168,11 +168,12 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path, file: Path) -> No
 
 def test_a_vit_is_for_training_alone(registry: Registry, tmp_path: Path) -> None:
     arrays = made_up_state(fixture("vit_small")["tensors"])
-    np.savez(tmp_path / "vit.npz", **{name: tensor.numpy() for name, tensor in arrays.items()})
-    card = import_weights(registry, tmp_path / "vit.npz", "vit-npz", replace(OPTIONS, canvas=320))
+    np.savez(tmp_path / "R50+ViT-B_16.npz", **{name: tensor.numpy() for name, tensor in arrays.items()})
+    card = import_weights(registry, tmp_path / "R50+ViT-B_16.npz", "vit-npz", replace(OPTIONS, canvas=320))
 
     start = checkpoint_networks("reference", card.reference, registry, labels=LABELS, seed=0, networks=("transunet",))
 
+    assert card.reference == "R50-ViT-B_16@1"
     config = start.configs["transunet"]
     assert (config.grid, config.classes, card.preprocessing.canvas) == (20, 5, 320)
     assert torch.equal(start.networks["transunet"].transformer.norm.bias, arrays["Transformer/encoder_norm/bias"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,16 @@ from flarekit.errors import CheckpointError, UsageError
 from flarekit.labels import LabelSet
 from flarekit.models import Network
 
+MAX_NAME = 64  # characters of a checkpoint's name
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
     """What the user knows of weights and their file does not say."""
 
     labels: LabelSet  # what the classes mean
-    name: str | None = None  # of the checkpoint; the file's without it
+    name: str | None = None  # of the checkpoint; the file's without it, "-" for what a name cannot have
     windows: str = PreprocessingConfig.windows.name  # preset of the channels the network was trained on
     normalisation: str | None = None  # of the channels; as the published network had it without
     spacing_mm: float | None = None  # in-plane spacing it was trained on; None takes slices as they are
@@ -36,7 +40,7 @@ def import_weights(registry: Registry, source: Path, format: str, options: Impor
     the file cannot be read, CheckpointError when it holds something else or other classes, OutputError.
     """
     form: Format = _known(FORMATS, "--as", format)
-    name = options.name or source.name.split(".")[0]
+    name = options.name or _NOT_IN_NAMES.sub("-", source.stem)[:MAX_NAME]
     check_name(name)
     read_options = ReadOptions(canvas=_multiple_of_32(options.canvas or 512), classes=options.labels.classes)
     network = form.read(source, read_options)
