@@ -185,6 +185,7 @@ def test_a_store_made_with_other_settings_names_the_one_that_differs(run_cli, da
         ("--windows", "paper"),
         ("--bake-windows", "--windows", "nope"),
         ("--compression", "zip9"),
+        ("--scheduler", "host"),
         ("--labelled-organs", "spleeen"),
         ("--labelled-organs", ""),
     ],
