@@ -1,4 +1,4 @@
-"""Compiles every Triton kernel for Ampere and Hopper, which needs no GPU, and prints the shared memory of each."""
+"""Compiles every Triton kernel, float32 for Ampere and float16 for Hopper, which needs no GPU; prints their costs."""
 
 from __future__ import annotations
 
@@ -31,24 +31,21 @@ def shared_bytes(kernel: Any, dtype: str, capability: int, warps: int, weights: 
     return triton.compile(source, target=target, options={"num_warps": warps}).metadata.shared
 
 
-def all_kernels(capability: int) -> dict[str, int]:
-    """Shared memory by kernel and dtype, in the tiles that STCN's 64 channels and top 20 are read with."""
-    found = {}
-    for dtype, queries in (("fp16", 64), ("fp32", 32)):
-        keys = {"channels": 64, "padded": 64}
-        softmax = (dtype, capability, triton_softmax.warps_of(queries), dtype)
-        nearest = (dtype, capability, 8, "fp32")
-        tile = {"block_q": queries, "block_n": triton_softmax._TOKENS}
-        groups = {"block_q": queries // 2, "block_n": triton_nearest._TOKENS, "kept": 32}
-        found |= {
-            f"totals {dtype}": shared_bytes(triton_softmax._log_total_kernel, *softmax, **keys, **tile),
-            f"weights {dtype}": shared_bytes(triton_softmax._weights_kernel, *softmax, **keys, **tile),
-            f"groups {dtype}": shared_bytes(triton_nearest._groups_kernel, *nearest, **keys, **groups),
-            f"tokens {dtype}": shared_bytes(triton_nearest._tokens_kernel, *nearest, **keys, kept=32, members=8),
-            f"values {dtype}": shared_bytes(triton_nearest._values_kernel, dtype, capability, 4, "fp32", block=512),
-        }
-    return found
+def all_kernels(capability: int, dtype: str, queries: int) -> dict[str, int]:
+    """Shared memory by kernel, in the tiles that STCN's 64 channels and top 20 are read with."""
+    keys = {"channels": 64, "padded": 64}
+    softmax = (dtype, capability, triton_softmax.warps_of(queries), dtype)
+    nearest = (dtype, capability, 8, "fp32")
+    tile = {"block_q": queries, "block_n": triton_softmax._TOKENS}
+    groups = {"block_q": queries // 2, "block_n": triton_nearest._TOKENS, "kept": 32}
+    return {
+        "totals": shared_bytes(triton_softmax._log_total_kernel, *softmax, **keys, **tile),
+        "weights": shared_bytes(triton_softmax._weights_kernel, *softmax, **keys, **tile),
+        "groups": shared_bytes(triton_nearest._groups_kernel, *nearest, **keys, **groups),
+        "tokens": shared_bytes(triton_nearest._tokens_kernel, *nearest, **keys, kept=32, members=8),
+        "values": shared_bytes(triton_nearest._values_kernel, dtype, capability, 4, "fp32", block=512),
+    }
 
 
 if __name__ == "__main__":
-    json.dump({capability: all_kernels(capability) for capability in (80, 90)}, sys.stdout)
+    json.dump({"80": all_kernels(80, "fp32", 32), "90": all_kernels(90, "fp16", 64)}, sys.stdout)

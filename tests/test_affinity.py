@@ -306,6 +306,16 @@ def test_half_precision_inputs_are_summed_in_float32(dtype: torch.dtype, top_k: 
     torch.testing.assert_close(readout, exact.to(dtype))
 
 
+@pytest.mark.parametrize("top_k", [None, 3])
+def test_autocast_does_not_lower_the_sums(top_k: int | None) -> None:
+    exact = gradients_of(read_memory, top_k, **masks_and_bias())
+    expected = read_memory_reference(*inputs(), top_k=top_k)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(read_memory(*inputs(), top_k=top_k), expected)
+        for lowered, full in zip(gradients_of(read_memory, top_k, **masks_and_bias()), exact, strict=True):
+            torch.testing.assert_close(lowered, full)
+
+
 def test_shapes_that_do_not_fit_are_refused() -> None:
     memory_key, query_key, value = inputs()
     with pytest.raises(ValueError, match="query keys"):

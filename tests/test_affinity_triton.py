@@ -57,7 +57,7 @@ def test_the_kernels_compile_for_gpus_that_are_not_here() -> None:
     compiled = json.loads(run_python("compiled_kernels.py"))
     assert set(compiled) == {"80", "90"}
     for kernels in compiled.values():
-        assert len(kernels) == 10
+        assert set(kernels) == {"totals", "weights", "groups", "tokens", "values"}
         assert max(kernels.values()) < 100_000  # bytes of shared memory; an RTX 3090 has 101,376 for a program
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import functools
 import importlib.util
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from flarekit.ops.blockwise import gradients_blockwise, read_blockwise
+
+Result = TypeVar("Result")
 
 _INPUTS = "Tensor memory_key, Tensor query_key, Tensor memory_value, int? top_k, Tensor? frame_mask, Tensor? frame_bias"
 _KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -29,6 +32,17 @@ torch.library.define(
 )
 read_memory_op = torch.ops.flarekit.read_memory.default
 read_memory_backward_op = torch.ops.flarekit.read_memory_backward.default
+
+
+def _without_autocast(work: Callable[..., Result]) -> Callable[..., Result]:
+    """`work` on tensors as they were given: autocast lowers single products, also inside of an operator."""
+
+    @functools.wraps(work)
+    def run(first: Tensor, *others: Any) -> Result:
+        with torch.autocast(first.device.type, enabled=False):
+            return work(first, *others)
+
+    return run
 
 
 def why_no_kernel(
@@ -114,9 +128,9 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     return of_key, of_query, of_value, None, None, None if frame_bias is None else of_bias
 
 
-torch.library.impl("flarekit::read_memory", "default", read_blockwise)
-torch.library.impl("flarekit::read_memory", "cuda", _read_on_cuda)
-torch.library.impl("flarekit::read_memory_backward", "default", gradients_blockwise)
+torch.library.impl("flarekit::read_memory", "default", _without_autocast(read_blockwise))
+torch.library.impl("flarekit::read_memory", "cuda", _without_autocast(_read_on_cuda))
+torch.library.impl("flarekit::read_memory_backward", "default", _without_autocast(gradients_blockwise))
 torch.library.register_fake(read_memory_op, _fake_readout)
 torch.library.register_fake(read_memory_backward_op, _fake_gradients)
 torch.library.register_autograd(read_memory_op, _backward, setup_context=_remember)
