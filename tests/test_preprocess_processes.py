@@ -119,6 +119,7 @@ def test_two_runs_at_once_make_one_store(volumes, tmp_path):
     assert_complete(tmp_path / "store")
 
 
+@pytest.mark.slow
 def test_two_runs_with_different_settings_at_once_never_mix(volumes, tmp_path):
     runs = [start(volumes, tmp_path / "store", *options) for options in ((), ("--bake-windows",))]
     errors = [run.communicate(timeout=120)[1] for run in runs]
