@@ -74,7 +74,7 @@ Validation = Annotated[
     typer.Option(
         "--validation",
         rich_help_panel=DATA,
-        help="Slice store to validate on; a tenth of the labelled cases without it.",
+        help="Slice store to validate on; a tenth of the labelled cases without it (ours).",
     ),
 ]
 Fold = Annotated[
@@ -113,7 +113,14 @@ Crop = Annotated[
     ),
 ]
 
-Arch = Annotated[str, typer.Option("--arch", rich_help_panel=NETWORKS, help=f"Sizes: {', '.join(ARCHITECTURES)}.")]
+Arch = Annotated[
+    str,
+    typer.Option(
+        "--arch",
+        rich_help_panel=NETWORKS,
+        help=f"Sizes: {', '.join(ARCHITECTURES)}. paper has the paper's parameters (tables 2 and 3).",
+    ),
+]
 Windows = Annotated[
     str | None,
     typer.Option(

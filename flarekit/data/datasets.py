@@ -47,8 +47,12 @@ class CPSBatch(NamedTuple):
         for index, name in enumerate(self.names):
             known, free = ([index] * 2, []) if index < count else ([], [index - count] * 2)
             yield CPSBatch(
-                *(plane[known] for plane in (self.images, self.positions, self.classes, self.looked_for)),
-                *(plane[free] for plane in (self.unlabelled, self.unlabelled_positions)),
+                images=self.images[known],
+                positions=self.positions[known],
+                classes=self.classes[known],
+                looked_for=self.looked_for[known],
+                unlabelled=self.unlabelled[free],
+                unlabelled_positions=self.unlabelled_positions[free],
                 names=(name,),
             )
 
@@ -64,7 +68,8 @@ class ClipBatch(NamedTuple):
     def singles(self) -> Iterator[ClipBatch]:
         """A batch for each clip, which shows it twice."""
         for index, name in enumerate(self.names):
-            yield ClipBatch(*(plane[[index] * 2] for plane in self[:3]), names=(name,))
+            both = [index] * 2
+            yield ClipBatch(self.images[both], self.classes[both], self.present[both], (name,))
 
 
 @dataclass(frozen=True, kw_only=True)
