@@ -13,6 +13,7 @@ from pathlib import Path
 import h5py
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from training_setup import CPS, STCN, SUPERVISED, Workplace, workplace
@@ -31,7 +32,7 @@ from flarekit.training import tasks as tasks_module
 from flarekit.training.cps import CPSObjective
 from flarekit.training.data import gather
 from flarekit.training.initial import random_networks
-from flarekit.training.non_finite import offenders
+from flarekit.training.non_finite import refuse_loss
 from flarekit.training.run_folder import RunFolder
 from flarekit.training.runs import train as run_training
 from flarekit.training.schedule import bootstrap_share, consistency_weight, learning_rate
@@ -232,7 +233,12 @@ def test_a_loss_that_is_not_finite_names_the_slice_it_comes_from(workplace: Work
     networks = random_networks("reference", "tiny", classes=data.labels.classes, seed=0).networks
     objective = CPSObjective({name: Fragile(network, 0.9) for name, network in networks.items()}, CPS)
     assert not objective(batch, 0)[0].isfinite()
-    assert offenders(objective, batch, 0) == [batch.names[1 if kind == "labelled" else 3]]
+    harmless = CPSBatches(data.labelled, data.unlabelled, data.labels, CPS)[1]
+    harmless.images.clamp_(max=0.5)
+    harmless.unlabelled.clamp_(max=0.5)
+    name = batch.names[1 if kind == "labelled" else 3]
+    with pytest.raises(TrainingError, match=f"the loss is nan in iteration 1, on {name}\\. Look"):
+        refuse_loss(float("nan"), 0, objective, [harmless, batch], Accelerator(cpu=True))
 
 
 def test_a_run_stops_at_a_loss_that_is_not_finite(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,8 +22,10 @@ def refuse_loss(
     `batches` are those of this process in the 0-based `iteration`.
     """
     found = [name for batch in batches for name in offenders(objective, batch, iteration)]
+    names = [name for batch in batches for name in batch.names]
     if accelerator.num_processes > 1:
-        found = gather_object(found)
+        found, names = gather_object(found), gather_object(names)
+    found = found or names  # each alone is harmless
     more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     raise TrainingError(
         f"the loss is {loss} in iteration {iteration + 1}, on {'; '.join(found[:_NAMED])}{more}",
@@ -33,10 +35,10 @@ def refuse_loss(
 
 @torch.no_grad()
 def offenders(objective: nn.Module, batch: Any, iteration: int) -> list[str]:
-    """Names of the slices whose loss is not finite alone; all of the batch's where each alone is harmless."""
+    """Names of the slices of a batch whose loss is not finite when they stand alone."""
     found = []
     for single in batch.singles():
         _, parts = objective(single, iteration)
         if not all(bool(part.isfinite().all()) for part in parts.values()):
             found.append(single.names[0])
-    return found or list(batch.names)
+    return found
