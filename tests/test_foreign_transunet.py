@@ -10,7 +10,7 @@ import torch
 from foreign_weights import fixture, made_up_image, made_up_state, relative_error
 
 from flarekit.checkpoints.foreign.transunet import HEAD, POSITIONS, from_transunet, to_transunet
-from flarekit.checkpoints.foreign.vit_npz import from_vit_npz
+from flarekit.checkpoints.foreign.vit_npz import QUERY, from_vit_npz
 from flarekit.errors import CheckpointError, InputError
 from flarekit.models import TransUNet
 
@@ -82,7 +82,9 @@ def test_one_that_learned_the_position_cannot_go_back(state: dict[str, torch.Ten
         ({"decoder.blocks.2.conv2.1.weight": None}, r"1 missing \(decoder.blocks.2.conv2.1.weight\)"),
         ({"decoder.blocks.9.conv2.1.weight": torch.zeros(3)}, r"1 unexpected \(decoder.blocks.9"),
         ({HEAD: torch.zeros(5, 8, 3, 3)}, r"of another shape \(segmentation_head.0.weight \(5, 9, 3, 3\) for"),
-        ({POSITIONS: torch.zeros(1, 196, 100)}, "weights.pth"),
+        ({POSITIONS: torch.zeros(1, 196, 100)}, "hidden.*got 1, 100|of another shape"),
+        ({POSITIONS: torch.zeros(1, 200, 128)}, "200 position embeddings are not of a square"),
+        ({POSITIONS: torch.zeros(196, 128), HEAD: torch.zeros(5)}, f"has no {POSITIONS}, {HEAD} of the usual shape"),
     ],
 )
 def test_what_does_not_fit_is_named(state: dict[str, torch.Tensor], change: dict, message: str) -> None:
@@ -126,11 +128,18 @@ def test_other_npz_files_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "plain.npz", **{k: v for k, v in arrays.items() if not k.startswith("conv_root")})
     np.savez(tmp_path / "more.npz", **arrays, adapter=np.zeros(3))
     (tmp_path / "cut.npz").write_bytes((tmp_path / "vit.npz").read_bytes()[:50_000])
+    dense = "Transformer/encoderblock_1/MlpBlock_3/Dense_0/kernel"
+    np.savez(tmp_path / "turned.npz", **{**arrays, dense: arrays[dense].T})
+    np.savez(tmp_path / "tokens.npz", **{**arrays, "Transformer/posembed_input/pos_embedding": np.zeros((1, 60, 128))})
+    np.savez(tmp_path / "flat.npz", **{**arrays, QUERY: np.zeros(7)})
     np.savez(tmp_path / "code.npz", **{**arrays, "conv_root/kernel": np.array([{"a": 1}], dtype=object)})
 
     for name, message in {
         "plain.npz": "has no conv_root/kernel.*TransUNet starts from imagenet21k",
         "more.npz": "unexpected or of another shape: adapter",
+        "turned.npz": f"another shape: {dense}",
+        "tokens.npz": "are not of a square",
+        "flat.npz": "not enough values",
         "cut.npz": "cut short or of another kind",
         "code.npz": "cut short or of another kind",
     }.items():

@@ -78,7 +78,7 @@ def from_smp(state: Mapping[str, Tensor], *, where: Path) -> DeepLabV3Plus:
     """A network of the file's own encoder, width and classes. Raises CheckpointError when it is no such network."""
     own = "encoder._conv_stem.weight" in state
     last = "encoder._conv_head.weight" if own else "encoder.conv_head.weight"
-    require(state, (last, PROJECT, SKIP, HEAD), where=where, what=WHAT)
+    require(state, dict.fromkeys((last, PROJECT, SKIP, HEAD), 4), where=where, what=WHAT)
     size = _size_of(_count_blocks(state, own), len(state[last]), where)
     variant = VARIANTS[size]
     config = DeepLabConfig(

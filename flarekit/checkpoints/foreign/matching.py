@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -37,11 +37,11 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], their_name: TheirName,
     network.load_state_dict({ours: state[theirs] for ours, theirs in present.items()}, strict=False)
 
 
-def require(state: Mapping[str, Tensor], names: Iterable[str], *, where: Path, what: str) -> None:
-    """Raises CheckpointError unless tensors of these names are there, which a network's sizes are read from."""
-    if missing := [name for name in names if name not in state]:
+def require(state: Mapping[str, Tensor], axes: Mapping[str, int], *, where: Path, what: str) -> None:
+    """Raises CheckpointError unless tensors of these names, which sizes are read from, have so many axes."""
+    if missing := [name for name, number in axes.items() if name not in state or state[name].ndim != number]:
         raise CheckpointError(
-            f"does not hold {what}: it has no {_some(missing)}, but {_some(sorted(state))}",
+            f"does not hold {what}: it has no {_some(missing)} of the usual shape, but {_some(sorted(state))}",
             where=where,
             remedy="Check --as, and which network the file was saved from.",
         )

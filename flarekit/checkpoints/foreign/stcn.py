@@ -52,7 +52,8 @@ _REST = (
 
 def from_stcn(state: Mapping[str, Tensor], *, where: Path) -> STCN:
     """A network with the file's biases, attention and inputs. Raises CheckpointError when it is no STCN."""
-    require(state, (VALUE_INPUT, "key_encoder.conv1.weight", "key_comp.weight"), where=where, what=WHAT)
+    names = (VALUE_INPUT, "key_encoder.conv1.weight", "key_comp.weight")
+    require(state, dict.fromkeys(names, 4), where=where, what=WHAT)
     config = STCNConfig(
         key_bias="key_encoder.conv1.bias" in state,
         value_attention=any(name.startswith(ATTENTION) for name in state),

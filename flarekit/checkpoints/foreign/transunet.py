@@ -41,7 +41,7 @@ _RENAMES = (
 
 def from_transunet(state: Mapping[str, Tensor], *, where: Path) -> TransUNet:
     """A network of the file's own sizes and classes. Raises CheckpointError when it is no such TransUNet."""
-    require(state, (POSITIONS, HEAD, f"{_RESNET}root.conv.weight"), where=where, what=WHAT)
+    require(state, {POSITIONS: 3, HEAD: 4, f"{_RESNET}root.conv.weight": 4}, where=where, what=WHAT)
     config = _sizes(state, where)
     positions = state[POSITIONS].transpose(1, 2).unflatten(2, (config.grid, config.grid))
     head = nn.functional.pad(state[HEAD], (0, 0, 0, 0, 0, 1))
@@ -86,10 +86,12 @@ def _resnet_name(ours: str) -> str:
 def _sizes(state: Mapping[str, Tensor], where: Path) -> TransUNetConfig:
     _, tokens, hidden = state[POSITIONS].shape
     grid = math.isqrt(tokens)
+    if grid**2 != tokens:
+        raise _refused(where, f"{tokens} position embeddings are not of a square")
     units = [count(state, f"{_RESNET}body.{block}.") for block in _STAGES.values()]
     perceptron, bridge = "transformer.encoder.layer.0.ffn.fc1.weight", "decoder.conv_more.0.weight"
     decoder = [f"decoder.blocks.{number}.conv1.0.weight" for number in range(4)]
-    require(state, (perceptron, bridge, *decoder), where=where, what=WHAT)
+    require(state, {perceptron: 2} | dict.fromkeys((bridge, *decoder), 4), where=where, what=WHAT)
     try:
         return TransUNetConfig(
             classes=len(state[HEAD]),
@@ -104,6 +106,10 @@ def _sizes(state: Mapping[str, Tensor], where: Path) -> TransUNetConfig:
             decoder=tuple(len(state[name]) for name in decoder),
         )
     except ValueError as error:
-        raise CheckpointError(
-            f"does not hold {WHAT} ({error})", where=where, remedy="Check which network the file was saved from."
-        ) from error
+        raise _refused(where, str(error)) from error
+
+
+def _refused(where: Path, why: str) -> CheckpointError:
+    return CheckpointError(
+        f"does not hold {WHAT} ({why})", where=where, remedy="Check which network the file was saved from."
+    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,13 +50,15 @@ def from_vit_npz(path: Path, *, grid: int, classes: int = FLARE22_CLASSES, seed:
     _require(arrays, (POSITIONS, QUERY, FC, "conv_root/kernel"), path)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build(replace(_sizes(arrays), grid=grid, classes=classes))
+        network = build(replace(_sizes(arrays, path), grid=grid, classes=classes))
     backbone = network.transformer.state_dict()
     names = {ours: _their_name(ours) for ours in backbone}
     _require(arrays, names.values(), path)
     unexpected = sorted(n for n in arrays.keys() - set(names.values()) if not n.startswith(CLASSIFIER))
-    state = {ours: _tensor(ours, arrays[theirs], grid) for ours, theirs in names.items()}
-    wrong = [names[ours] for ours, tensor in state.items() if tensor.shape != backbone[ours].shape]
+    found = {ours: _tensor(arrays[names[ours]], tensor.shape) for ours, tensor in backbone.items()}
+    found["positions"] = _positions(arrays[POSITIONS], grid, path)
+    state = {ours: t for ours, t in found.items() if t is not None and t.shape == backbone[ours].shape}
+    wrong = [names[ours] for ours in backbone if ours not in state]
     if unexpected or wrong:
         raise _refused(path, f"unexpected or of another shape: {', '.join((unexpected + wrong)[:SHOWN])}")
     network.transformer.load_state_dict(state, strict=True)
@@ -73,16 +75,23 @@ def _read(path: Path) -> Mapping[str, np.ndarray]:
         raise _refused(path, "it is cut short or of another kind") from error
 
 
-def _sizes(arrays: Mapping[str, np.ndarray]) -> TransUNetConfig:
-    hidden, heads, _ = arrays[QUERY].shape
-    return TransUNetConfig(
-        resnet_width=arrays["conv_root/kernel"].shape[-1],
-        resnet_units=tuple(len({n.split("/")[1] for n in arrays if n.startswith(f"{b}/")}) for b in _BLOCKS.values()),
-        hidden=hidden,
-        layers=len({name.split("/")[1] for name in arrays if name.startswith("Transformer/encoderblock_")}),
-        heads=heads,
-        mlp=arrays[FC].shape[1],
-    )
+def _sizes(arrays: Mapping[str, np.ndarray], path: Path) -> TransUNetConfig:
+    try:
+        hidden, heads, _ = arrays[QUERY].shape
+        return TransUNetConfig(
+            resnet_width=arrays["conv_root/kernel"].shape[-1],
+            resnet_units=tuple(_count(arrays, f"{block}/") for block in _BLOCKS.values()),
+            hidden=hidden,
+            layers=_count(arrays, "Transformer/encoderblock_"),
+            heads=heads,
+            mlp=arrays[FC].shape[-1],
+        )
+    except (ValueError, IndexError) as error:
+        raise _refused(path, str(error)) from error
+
+
+def _count(arrays: Mapping[str, np.ndarray], prefix: str) -> int:
+    return len({name.removeprefix(prefix).partition("/")[0] for name in arrays if name.startswith(prefix)})
 
 
 def _their_name(ours: str) -> str:
@@ -110,28 +119,32 @@ def _resnet_name(module: str, kind: str) -> str:
     return f"{_BLOCKS[stage]}/unit{int(number) + 1}/{layer}/{leaf}"
 
 
-def _tensor(ours: str, array: np.ndarray, grid: int) -> Tensor:
+def _tensor(array: np.ndarray, shape: torch.Size) -> Tensor | None:
+    """The array as PyTorch lays out a tensor of that shape; None where it cannot be one."""
     tensor = torch.from_numpy(np.array(array, dtype=np.float32))
-    if ours == "positions":
-        return _resized(tensor, grid)
-    if not ours.endswith(".weight") or tensor.numel() == max(tensor.shape):  # biases, and scales of (1, 1, 1, C)
-        return tensor.flatten()
-    if tensor.ndim == 4:
-        return tensor.permute(3, 2, 0, 1)
-    if ours.endswith("attention.out.weight"):
-        return tensor.flatten(0, 1).T
-    return tensor.flatten(1).T
+    if tensor.numel() != shape.numel():
+        return None
+    if len(shape) == 4:  # HWIO to OIHW
+        return tensor.permute(3, 2, 0, 1) if tensor.ndim == 4 else None
+    if len(shape) == 2:  # input (split into heads after it) by output (split into heads before it)
+        outputs, inputs = shape
+        fits = tensor.shape[0] == inputs or tensor.shape[-1] == outputs
+        return tensor.reshape(inputs, outputs).T if fits else None
+    return tensor.flatten()
 
 
-def _resized(positions: Tensor, grid: int) -> Tensor:
+def _positions(array: np.ndarray, grid: int, path: Path) -> Tensor:
     """(1, hidden, grid, grid) of embeddings (1, tokens, hidden) that may be preceded by the class token's."""
-    side = math.isqrt(positions.shape[1])
-    planes = positions[:, positions.shape[1] - side**2 :].transpose(1, 2).unflatten(2, (side, side))
+    side = math.isqrt(array.shape[1]) if array.ndim == 3 else 0
+    if not side or array.shape[1] - side**2 > 1:
+        raise _refused(path, f"{POSITIONS} {array.shape} are not of a square")
+    positions = torch.from_numpy(np.array(array, dtype=np.float32))[:, -(side**2) :]
+    planes = positions.transpose(1, 2).unflatten(2, (side, side))
     return planes if side == grid else F.interpolate(planes, (grid, grid), mode="bilinear", align_corners=True)
 
 
-def _require(arrays: Mapping[str, np.ndarray], names: object, path: Path) -> None:
-    if missing := [name for name in names if name not in arrays]:  # type: ignore[attr-defined]
+def _require(arrays: Mapping[str, np.ndarray], names: Iterable[str], path: Path) -> None:
+    if missing := [name for name in names if name not in arrays]:
         raise _refused(path, f"it has no {', '.join(missing[:SHOWN])}")
 
 
