@@ -77,6 +77,7 @@ def test_the_copy_of_the_settings_is_a_config_and_options_win_over_it(workplace:
     assert again.code == 0, again.stderr
     first, second = (toml.read(workplace.folder / "runs" / name / "config.toml") for name in ("first", "second"))
     assert second["training"]["augmentation"]["noise_hu"] == 15.0
+    assert written.read_text().startswith("# Not set: windows, init, encoder_weights, stores.fold, training.loop.w")
     assert (first["name"], second["name"]) == ("first", "second")
     assert (first["training"]["loop"].pop("iterations"), second["training"]["loop"].pop("iterations")) == (2, 3)
     assert first | {"name": "second"} == second

@@ -24,6 +24,18 @@ def to_dict(config: Any) -> dict[str, Any]:
     }
 
 
+def unset(config: Any, *, prefix: str = "") -> list[str]:
+    """Dotted names of the fields that are None, which `to_dict` leaves out."""
+    found = []
+    for field in dataclasses.fields(config):
+        name, value = f"{prefix}{field.name}", getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            found += unset(value, prefix=f"{name}.")
+        elif value is None:
+            found.append(name)
+    return found
+
+
 def from_dict(kind: type[T], data: dict[str, Any], *, prefix: str = "") -> T:
     """A configuration from what `to_dict` gave. Raises ValueError on unknown or missing fields and wrong types.
 

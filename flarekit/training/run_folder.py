@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,15 +76,19 @@ class RunFolder:
         """Names the checkpoint that a finished run was published as."""
         return self.path / "published.txt"
 
-    def begin(self, config: dict[str, Any]) -> None:
-        """Make the folder of a new run. Raises OutputError when there is one already, or it cannot be written."""
+    def begin(self, config: dict[str, Any], *, unset: Sequence[str] = ()) -> None:
+        """Make the folder of a new run; settings that are `unset` are named in a comment of its configuration.
+
+        Raises OutputError when there is one already, or it cannot be written.
+        """
         if self.path.exists():
             raise OutputError(
                 "exists already", where=self.path, remedy="Pass --resume to go on, or choose another --name."
             )
         with output_errors(self.path):
             self.path.mkdir(parents=True)
-        write_text(self.config, toml.dumps(config) + "\n")
+        comment = f"# Not set: {', '.join(unset)}.\n" if unset else ""
+        write_text(self.config, f"{comment}{toml.dumps(config)}\n")
 
     def require_same(self, config: dict[str, Any]) -> None:
         """Raises UsageError when the run was started with another configuration, InputError when there is no run."""

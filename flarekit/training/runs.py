@@ -42,6 +42,7 @@ class _Plan:
     initial: Initial
     data: TrainingData
     written: dict[str, Any]  # what `config.toml` says
+    unset: tuple[str, ...]  # settings without a value, which TOML cannot say
 
 
 def train(
@@ -87,7 +88,8 @@ def _plan(settings: RunSettings, config: TrainingConfig, registry: Registry) -> 
     initial = _initial(training, settings, config, registry)
     data = gather(settings.stores, initial.preprocessing, seed=config.loop.seed)
     written = _describe(training, settings, config, initial, data)
-    return _Plan(settings=settings, training=training, initial=initial, data=data, written=written)
+    unset = (*toml.unset(settings), *toml.unset(config, prefix="training."))
+    return _Plan(settings=settings, training=training, initial=initial, data=data, written=written, unset=unset)
 
 
 def _initial(training: Training, settings: RunSettings, config: TrainingConfig, registry: Registry) -> Initial:
@@ -114,7 +116,7 @@ def _initial(training: Training, settings: RunSettings, config: TrainingConfig, 
 def _held(folder: RunFolder, plan: _Plan, accelerator: Accelerator, *, resume: bool) -> Iterator[dict[str, Any] | None]:
     """Makes or opens the run's folder, for these processes alone; the state to go on from comes back."""
     if not resume and accelerator.is_main_process:
-        folder.begin(plan.written)
+        folder.begin(plan.written, unset=plan.unset)
     accelerator.wait_for_everyone()
     with only_process(folder.lock) if accelerator.is_main_process else nullcontext():
         yield folder.last_state() if resume else None
