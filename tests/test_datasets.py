@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 from training_stores import ORGANS, write_store
 
-from flarekit.config.preprocessing import PreprocessingConfig
+from flarekit.config.preprocessing import NORMALISATIONS, PreprocessingConfig
 from flarekit.config.training import AUGMENTATIONS, CPSConfig, STCNTrainingConfig
 from flarekit.data.datasets import ClipBatches, CPSBatches, Share, objects_of
 from flarekit.data.network_case import NetworkCase
@@ -196,3 +196,17 @@ def test_baked_windows_cannot_be_shifted(labelled: list[NetworkCase]) -> None:
     batches = CPSBatches([case], [], ORGANS, CPSConfig(unlabelled_batch=0, augmentation=AUGMENTATIONS["affine"]))
     with pytest.raises(InputError, match="bake-windows"):
         batches[0]
+
+
+def test_samples_are_normalised_after_they_are_changed(tmp_path: Path) -> None:
+    folder = write_store(tmp_path / "labelled")
+    plain, normal = (cases_of(folder, replace(GRID, normalisation=name)) for name in ("none", "imagenet"))
+    mean, deviation = (torch.tensor(values)[:, None, None] for values in NORMALISATIONS["imagenet"])
+
+    config = CPSConfig(unlabelled_batch=0, augmentation=AUGMENTATIONS["affine"])
+    before, after = (CPSBatches(cases, [], ORGANS, config)[3].images for cases in (plain, normal))
+    clips = STCNTrainingConfig(clips=1, augmentation=AUGMENTATIONS["affine"])
+    before_clip, after_clip = (ClipBatches(cases, clips)[3].images for cases in (plain, normal))
+
+    torch.testing.assert_close(after, (before - mean) / deviation)
+    torch.testing.assert_close(after_clip, (before_clip - mean) / deviation)
