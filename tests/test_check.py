@@ -12,6 +12,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 
 from flarekit.check import ERROR, NOTE, WARNING, check_dataset
 from flarekit.config.phantom import RECIPES
@@ -444,6 +445,41 @@ def test_fix_replaces_nothing(data, tmp_path, run_cli):
     data.case()
     outcome = run_cli("check", data.root, "--fix", data.root)
     assert outcome.code == 4 and "new folder" in outcome.stderr
+
+
+def test_fix_writes_nothing_into_the_data_set(data, run_cli):
+    data.case()
+    for folder in (data.root / "mended", data.root / "images" / "mended"):
+        outcome = run_cli("check", data.root, "--fix", folder)
+        assert outcome.code == 4 and "lies in the data set" in outcome.stderr and not folder.exists()
+    (data.root / "mended").mkdir()
+    assert run_cli("check", data.image(), "--fix", data.root / "mended").code == 0, (
+        "a file has no folder to keep out of"
+    )
+
+
+def test_fix_shows_nothing_on_a_full_disk(data, tmp_path, full_disk, run_cli):
+    data.case("a").case("b", image=painting(1) + 1024)
+    with full_disk(10_000):
+        outcome = run_cli("check", data.root, "--fix", tmp_path / "out")
+    assert outcome.code == 4 and "no space left" in outcome.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    assert run_cli("check", data.root, "--fix", tmp_path / "out").code == 0
+
+
+def test_fix_does_not_mix_data_sets_of_one_name(tmp_path, run_cli):
+    for folder in ("one", "two"):
+        Data(tmp_path / folder / "data").case(folder).describe()
+    outcome = run_cli("check", tmp_path / "one" / "data", tmp_path / "two" / "data", "--fix", tmp_path / "out")
+    assert outcome.code == 4 and "one by one" in outcome.stderr and not (tmp_path / "out").exists()
+
+
+def test_fix_copies_a_header_with_its_voxels(data, tmp_path, run_cli):
+    data.case()
+    SimpleITK.WriteImage(SimpleITK.ReadImage(data.image()), data.root / "images" / "a_0000.mhd")
+    data.image().unlink()
+    assert run_cli("check", data.root, "--fix", tmp_path / "out").code == 0
+    assert np.array_equal(read_volume(tmp_path / "out" / "images" / "a_0000.mhd").array, painting())
 
 
 def test_fix_keeps_several_data_sets_apart(tmp_path, run_cli):

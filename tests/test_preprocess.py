@@ -9,6 +9,7 @@ import h5py
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 
 from flarekit.data.layouts import CaseFiles, find_cases
 from flarekit.data.preprocess import REDONE, SKIPPED, WRITTEN, preprocess
@@ -212,6 +213,13 @@ def test_a_file_in_the_stores_place(run_cli, data_set, tmp_path):
     (tmp_path / "store").write_text("a file")
     outcome = run_cli("preprocess", data_set, "-o", tmp_path / "store")
     assert outcome.code == 4 and str(tmp_path / "store") in outcome.stderr
+
+
+def test_a_volume_of_two_files_is_stored_again_when_its_voxels_change(run_cli, tmp_path):
+    for seed, status in enumerate((WRITTEN, REDONE, SKIPPED)):
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(hu(min(seed, 1))), tmp_path / "a.mhd")
+        _, result, _ = run_json(run_cli, tmp_path / "a.mhd", "-o", tmp_path / "store")
+        assert statuses(result) == {"a": status}
 
 
 def test_a_full_disk_leaves_no_half_case(run_cli, full_disk, tmp_path):

@@ -48,6 +48,7 @@ class Inventory:
 
     entries: tuple[Entry, ...]
     naming: Naming | None  # None where dataset.json cannot be understood
+    folders: tuple[Path, ...]  # what was looked through
     descriptions: tuple[tuple[Path, Path], ...]  # the dataset.json files, each with the folder a copy starts from
     findings: tuple[Finding, ...]  # about the data set as a whole
 
@@ -72,6 +73,7 @@ def take_inventory(
     return Inventory(
         entries=tuple(_told_apart(sorted(entries, key=lambda entry: entry.name))),
         naming=naming,
+        folders=tuple(path for path in (*inputs, labels) if path is not None and path.is_dir()),
         descriptions=tuple((file, roots[file.parent]) for file in _descriptions(parts)),
         findings=tuple(findings),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,12 +14,13 @@ from tqdm import tqdm
 from flarekit.check.case import CaseReport
 from flarekit.check.dataset import DatasetReport
 from flarekit.check.findings import ERROR, IMAGE, LABEL
-from flarekit.check.inventory import Entry
+from flarekit.check.inventory import Entry, Inventory
 from flarekit.check.label_ids import Naming, read_ids
 from flarekit.check.stored import StoredVolume, read_image, read_label, scaled
 from flarekit.errors import OutputError
-from flarekit.files import atomic_path, output_errors
+from flarekit.files import atomic_folder, atomic_path, output_errors
 from flarekit.volumes import Volume, write_labels, write_volume
+from flarekit.volumes.companions import files_of
 from flarekit.volumes.formats import stem
 from flarekit.volumes.hu import SCANNER_OFFSET, take_off
 from flarekit.volumes.values import to_hu
@@ -49,16 +51,19 @@ def repair_dataset(report: DatasetReport, output: Path) -> RepairReport:
     """Write a copy of a checked data set, in its own layout, with everything mended that --fix mends.
 
     Cases with another error are left out; files that need nothing are copied as they are. A CT that is mended is
-    stored as int16 HU.
-    Raises OutputError when the folder holds something already, or cannot be written.
+    stored as int16 HU. The folder appears when all is in it: a run that is stopped leaves none.
+    Raises OutputError when the folder holds something already, lies in the data set, or cannot be written, and where
+    two files would be one in it.
     """
-    _require_empty(output)
-    for description, root in report.inventory.descriptions:
-        _copy(description, output / description.relative_to(root))
+    _require_new(output, report.inventory)
     pairs = list(zip(report.inventory.entries, report.cases, strict=True))
     sound = [(entry, case) for entry, case in pairs if not _is_hopeless(case)]
-    shown = tqdm(sound, desc="repair", unit="case", disable=None, leave=False)
-    repaired = [repair for entry, case in shown for repair in _repair(entry, case, report.inventory.naming, output)]
+    _require_apart([entry for entry, _ in sound], report.inventory, output)
+    with atomic_folder(output) as folder:
+        for description, root in report.inventory.descriptions:
+            _copy(description, folder / description.relative_to(root))
+        shown = tqdm(sound, desc="repair", unit="case", disable=None, leave=False)
+        repaired = [repair for entry, case in shown for repair in _repair(entry, case, report.inventory.naming, folder)]
     return RepairReport(
         repaired=tuple(repaired),
         copied=len({case.name for _, case in sound} - {repair.case for repair in repaired}),
@@ -77,7 +82,8 @@ def _repair(entry: Entry, case: CaseReport, naming: Naming | None, output: Path)
         wanted = {finding.code: finding.repair for finding in case.findings if finding.file == file and finding.repair}
         target = entry.copy_in(output, path)
         if not wanted:
-            _copy(path, target)
+            for part in files_of(path):
+                _copy(part, target.with_name(part.name))
             continue
         if file == IMAGE:
             _write_image(path, target, wanted.keys())
@@ -148,7 +154,20 @@ def _copy(path: Path, target: Path) -> None:
         shutil.copyfile(path, temporary)
 
 
-def _require_empty(output: Path) -> None:
+def _require_new(output: Path, inventory: Inventory) -> None:
+    """Makes way for the folder where it is there and empty. Raises OutputError."""
     with output_errors(output):
         if output.exists() and (not output.is_dir() or any(output.iterdir())):
             raise OutputError("exists already", where=output, remedy="Name a new folder: nothing is replaced.")
+        if any(output.resolve().is_relative_to(folder.resolve()) for folder in inventory.folders):
+            raise OutputError("lies in the data set", where=output, remedy="Name a new folder beside it.")
+        if output.is_dir():
+            output.rmdir()
+
+
+def _require_apart(entries: list[Entry], inventory: Inventory, output: Path) -> None:
+    """Raises OutputError where two data sets of one name, say, would be mixed."""
+    targets = [entry.copy_in(output, path) for entry in entries for path in (entry.image, entry.label) if path]
+    targets += [output / file.relative_to(root) for file, root in inventory.descriptions]
+    if twice := [target for target, number in Counter(targets).items() if number > 1]:
+        raise OutputError("would be written twice", where=twice[0], remedy="Mend the data sets one by one.")

@@ -21,6 +21,7 @@ from flarekit.files import remove_leftovers, sha256
 from flarekit.labels import IGNORE
 from flarekit.parallel import Lost, run_cases
 from flarekit.volumes import Volume, read_labels, read_volume, require_same_grid
+from flarekit.volumes.companions import files_of
 
 WRITTEN, REDONE, SKIPPED, FAILED = "written", "redone", "skipped", "failed"
 
@@ -119,11 +120,11 @@ def _read_classes(case: CaseFiles, volume: Volume, store: SliceStore) -> np.ndar
 
 
 def _digest(path: Path, series: str | None = None) -> str:
-    """SHA-256 of a file, or of a folder's files and the DICOM series that is meant."""
+    """SHA-256 of a volume's file or files, or of a folder's files and the DICOM series that is meant."""
     if not path.exists():
         raise InputError("does not exist", where=path, remedy="Check the path.")
-    digest = sha256(path)
-    return digest if series is None else hashlib.sha256(f"{digest} {series}".encode()).hexdigest()
+    digests = [sha256(file) for file in files_of(path)] + ([] if series is None else [series])
+    return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 def _reported(case: CaseFiles, store: SliceStore, overwrite: bool) -> CaseResult:

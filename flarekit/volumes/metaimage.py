@@ -58,6 +58,17 @@ def read_metaimage(path: Path) -> RawVolume:
     return RawVolume(array=array, affine=affine, stored_shape=None if len(sizes) == 3 else sizes)
 
 
+def voxel_file(path: Path) -> Path:
+    """The file that holds the voxels of a .mha or .mhd: itself, or one beside it. Raises InputError."""
+    with refusing("MetaImage", path), path.open("rb") as file:
+        return _voxel_file(TextHeader.of(_fields(file)), path)
+
+
+def _voxel_file(header: TextHeader, path: Path) -> Path:
+    is_local = header.text("ElementDataFile").lower() == "local"
+    return path if is_local else header.file_beside("ElementDataFile", path)
+
+
 def _fields(file: BinaryIO) -> Iterator[tuple[str, str]]:
     """The fields that matter here, up to the one that ends a header: `ElementDataFile`."""
     for line in text_lines(file):
@@ -93,8 +104,8 @@ def _stored(header: TextHeader, path: Path, start: int, shape: tuple[int, ...]) 
     order = ">" if header.choice("BinaryDataByteOrderMSB", _FLAGS, "False") else "<"
     if not header.choice("BinaryData", _FLAGS, "True"):
         raise header.refusal("BinaryData")
-    if header.text("ElementDataFile").lower() != "local":
-        path, start = header.file_beside("ElementDataFile", path), 0
+    if (file := _voxel_file(header, path)) != path:
+        path, start = file, 0
     is_deflated = bool(header.choice("CompressedData", _FLAGS, "False"))
     stored = StoredVoxels(path=path, dtype=np.dtype(order + code), shape=shape, offset=start, is_deflated=is_deflated)
     return _behind_header(stored, header)

@@ -69,6 +69,16 @@ def read_nrrd(path: Path) -> RawVolume:
     return RawVolume(array=array, affine=affine, stored_shape=None if len(sizes) == 3 else sizes)
 
 
+def voxel_file(path: Path) -> Path:
+    """The file that holds the voxels of a .nrrd: itself, or one beside it. Raises InputError."""
+    with refusing("NRRD", path), path.open("rb") as file:
+        return _voxel_file(TextHeader.of(_fields(file)), path)
+
+
+def _voxel_file(header: TextHeader, path: Path) -> Path:
+    return header.file_beside("data file", path) if "data file" in header.fields else path
+
+
 def _fields(file: BinaryIO) -> Iterator[tuple[str, str]]:
     lines = text_lines(file)
     if not re.fullmatch(r"NRRD000[1-5]", next(lines, "")):
@@ -121,8 +131,8 @@ def _stored(header: TextHeader, path: Path, start: int, shape: tuple[int, ...]) 
     order = cast(str, header.choice("endian", _ORDERS)) if code[1] != "1" else "|"
     if header.integers("line skip", "0") != (0,):
         raise header.refusal("line skip")
-    if "data file" in header.fields:
-        path, start = header.file_beside("data file", path), 0
+    if (file := _voxel_file(header, path)) != path:
+        path, start = file, 0
     stored = StoredVoxels(path=path, dtype=np.dtype(order + code), shape=shape, offset=start, is_deflated=is_deflated)
     return _behind_skip(stored, header)
 
