@@ -91,6 +91,14 @@ def test_the_consistency_weight_reaches_its_value_by_iteration() -> None:
     assert consistency_weight(config, 400) == consistency_weight(config, 999) == pytest.approx(0.1)
 
 
+def test_the_ramp_of_the_consistency_weight_may_be_given_in_iterations() -> None:
+    config = CPSConfig(consistency=2.0, rampup=10, loop=LoopConfig(iterations=1000))
+    assert consistency_weight(config, 5) == pytest.approx(2.0 * 2.718281828**-1.25)
+    assert consistency_weight(config, 10) == consistency_weight(replace(config, rampup=0), 0) == 2.0
+    with pytest.raises(ValueError, match="rampup is not negative, got -1"):
+        CPSConfig(rampup=-1)
+
+
 def test_bootstrapping_shrinks_between_its_two_iterations() -> None:
     config = STCNTrainingConfig(
         bootstrap_share=0.2, bootstrap_from=0.1, bootstrap_until=0.5, loop=LoopConfig(iterations=100)

@@ -22,9 +22,10 @@ from flarekit.errors import UsageError
 from flarekit.training.curves import draw_curves
 from flarekit.training.data import TrainingData, gather, shared_labels
 from flarekit.training.initial import Initial, checkpoint_networks, random_networks, with_encoder_weights
+from flarekit.training.lock import only_process
 from flarekit.training.loop import Trainer
 from flarekit.training.metrics_log import metrics_log, require_tensorboard
-from flarekit.training.processes import make_accelerator, only_process
+from flarekit.training.processes import make_accelerator
 from flarekit.training.run_folder import RunFolder
 from flarekit.training.tasks import Training, TrainingConfig, training_of
 
