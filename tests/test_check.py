@@ -17,10 +17,12 @@ import SimpleITK
 from flarekit.check import ERROR, NOTE, WARNING, check_dataset
 from flarekit.config.phantom import RECIPES
 from flarekit.errors import InputError
+from flarekit.labels import FLARE22
 from flarekit.phantom import canonical_volume, paint, synthetic_anatomy
 from flarekit.volumes import Volume, read_labels, read_volume, require_same_grid, write_volume
 
 SPACING_MM = (8.0, 3.2, 3.4)
+PAIRS = [list(pair) for pair in FLARE22.pairs]
 AFFINE = canonical_volume(np.zeros((36, 100, 110), dtype=np.uint8), SPACING_MM).source.affine
 
 
@@ -73,8 +75,6 @@ class Data:
 
 
 def read_names() -> dict[str, int]:
-    from flarekit.labels import FLARE22
-
     return {"background": 0, **dict(zip(FLARE22.names, FLARE22.ids, strict=True))}
 
 
@@ -162,6 +162,7 @@ def test_the_real_label_maps_are_sound(shared_data, tmp_path):
     [
         (lambda ids: ids.astype(np.float32), (NOTE, "float-ids")),
         (lambda ids: ids + np.float32(0.5), (ERROR, "not-ids")),
+        (lambda ids: ids + np.float32(0.02) * (ids > 0), (ERROR, "rounding")),
         (lambda ids: np.where(ids == 13, 500, ids.astype(np.int16)), (ERROR, "unknown-ids")),
         (lambda ids: ids.astype(np.int16) - 1, (ERROR, "unknown-ids")),
         (lambda ids: np.zeros_like(ids), (WARNING, "empty")),
@@ -173,6 +174,33 @@ def test_the_real_label_maps_are_sound(shared_data, tmp_path):
 def test_label_maps_that_do_not_fit_are_named(data, label, expected):
     data.case(label=label(anatomy()))
     assert data.found() == [(*expected, "label")]
+
+
+def test_a_label_map_scaled_to_fit_its_type_is_rounded_by_fix(data, tmp_path, run_cli):
+    data.case(label=anatomy().astype(np.float64))
+    image = nibabel.load(data.label())
+    image.set_data_dtype(np.int16)  # nibabel then finds a slope that uses all of int16
+    nibabel.Nifti1Image(np.asarray(image.dataobj), image.affine, image.header).to_filename(data.label())
+    assert not np.array_equal(nibabel.load(data.label()).get_fdata(), np.rint(nibabel.load(data.label()).get_fdata()))
+    assert data.found() == [(ERROR, "rounding", "label")]
+    assert run_cli("check", data.root, "--fix", tmp_path / "out").code == 0
+    assert np.array_equal(read_labels(Data(tmp_path / "out").label()).array, anatomy())
+
+
+def test_a_label_map_that_is_not_ids_hides_no_organ_and_is_not_told_to_become_air(data):
+    label = anatomy().astype(np.float32)
+    label[0, 0, 0] = np.nan
+    report = check_dataset([data.case(label=label).root])
+    assert report.findings == ()
+    (finding,) = report.cases[0].findings
+    assert finding.code == "not-ids" and "background" in finding.text
+
+
+def test_the_ignore_label_in_a_label_map_of_some_organs_is_an_error(data):
+    labels = {"background": 0, "liver": 1, "spleen": 3, "ignore": 9}
+    label = np.where(np.isin(anatomy(), (1, 9)), anatomy(), 0)
+    data.case(label=label).describe(labels=labels, labelled_organs=["liver"])
+    assert data.found() == [(ERROR, "ignored-in-part", "label")]
 
 
 def test_ids_need_not_be_consecutive_where_dataset_json_names_them(data):
@@ -202,6 +230,12 @@ def test_missing_organs_are_notes_and_organs_never_seen_a_warning(data):
         data.case(name, image=painting(patient), label=np.where(anatomy() == 9, 0, anatomy()).astype(np.uint8))
     (finding,) = check_dataset([data.root]).findings
     assert (finding.severity, finding.code) == (WARNING, "organs-never-seen") and "gallbladder" in finding.text
+
+
+def test_an_organ_that_nobody_is_said_to_have_labelled_is_not_missed(data):
+    liver = np.where(anatomy() == 1, 1, 0).astype(np.uint8)
+    data.case(label=liver).describe(labelled_organs=["liver"], pairs=PAIRS)
+    assert check_dataset([data.root]).findings == ()
 
 
 def test_organs_that_are_not_said_to_be_labelled_are_named(data):

@@ -11,7 +11,7 @@ from flarekit.check.findings import ERROR, IMAGE, LABEL, SEVERITIES, Finding
 from flarekit.check.grids import grid_findings, pair_findings
 from flarekit.check.intensity import intensity_findings
 from flarekit.check.inventory import Entry
-from flarekit.check.label_ids import Naming, label_findings
+from flarekit.check.label_ids import NOT_IDS, Naming, label_findings
 from flarekit.check.stored import FileFacts, StoredVolume, facts_of, read_image, read_label, sample_of
 from flarekit.errors import FlarekitError
 
@@ -25,6 +25,11 @@ class CaseReport:
     label: FileFacts | None = None
     voxels: dict[int, int] = field(default_factory=dict)  # of the label map, by id
     findings: tuple[Finding, ...] = ()
+
+    @property
+    def holds_ids(self) -> bool:
+        """Whether there is a label map, and its voxels are whole numbers."""
+        return self.label is not None and all(finding.code != NOT_IDS for finding in self.findings)
 
     def with_finding(self, finding: Finding) -> CaseReport:
         """The report with one more finding."""

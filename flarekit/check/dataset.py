@@ -15,7 +15,6 @@ from tqdm import tqdm
 from flarekit.check.case import CaseReport, check_case
 from flarekit.check.findings import ERROR, IMAGE, LABEL, WARNING, Finding, counts
 from flarekit.check.inventory import Inventory, take_inventory
-from flarekit.check.label_ids import Naming
 from flarekit.parallel import Lost, run_cases
 
 
@@ -54,7 +53,7 @@ def check_dataset(
     shown = tqdm(results, total=len(inventory.entries), desc="check", unit="case", disable=None, leave=False)
     found = {entry: _report_of(entry.name, result) for entry, result in shown}
     cases = list(_with_duplicates([found[entry] for entry in inventory.entries]))
-    findings = (*inventory.findings, *_never_seen(cases, inventory.naming))
+    findings = (*inventory.findings, *_never_seen(inventory, cases))
     return DatasetReport(inventory=inventory, cases=tuple(cases), findings=findings)
 
 
@@ -80,14 +79,15 @@ def _with_duplicates(cases: Sequence[CaseReport]) -> Iterator[CaseReport]:
         yield case
 
 
-def _never_seen(cases: Sequence[CaseReport], naming: Naming | None) -> Iterator[Finding]:
-    """A warning where no label map at all shows an organ."""
-    labelled = [case for case in cases if case.label is not None]
+def _never_seen(inventory: Inventory, cases: Sequence[CaseReport]) -> Iterator[Finding]:
+    """A warning where no label map at all shows an organ that some are said to cover."""
+    naming = inventory.naming
+    labelled = [(entry, case) for entry, case in zip(inventory.entries, cases, strict=True) if case.holds_ids]
     if naming is None or not labelled:
         return
-    seen = naming.meant(chain.from_iterable(case.voxels for case in labelled))
-    organs = zip(naming.organs.ids, naming.organs.names, strict=True)
-    if never := [name for number, name in organs if number not in seen]:
+    seen = naming.meant(chain.from_iterable(case.voxels for _, case in labelled))
+    covered = sorted(set(chain.from_iterable(entry.labelled for entry, _ in labelled)))
+    if never := [naming.organs.names[c - 1] for c in covered if naming.organs.ids[c - 1] not in seen]:
         text = f"no label map of {len(labelled)} holds {', '.join(never)}: name what is labelled in dataset.json."
         yield Finding(severity=WARNING, code="organs-never-seen", text=text, file=LABEL)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from flarekit.check.findings import ERROR, LABEL, NOTE, WARNING, Finding
-from flarekit.check.stored import StoredVolume
+from flarekit.check.stored import StoredVolume, scaled
 from flarekit.errors import InputError
 from flarekit.labels import LabelSet
 from flarekit.volumes.values import to_ids
+
+NOT_IDS = "not-ids"
+_ROUNDING = 0.05  # how far from whole numbers ids may lie that were scaled to fit a narrow type
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +31,14 @@ class Naming:
 
 
 def read_ids(stored: StoredVolume) -> np.ndarray:
-    """Ids (Z, H, W) of a label map, as `read_labels` gives them. Raises InputError when they are no whole numbers."""
+    """Ids (Z, H, W) of a label map, as `read_labels` gives them, rounded where they are next to whole numbers.
+
+    Raises InputError when they are not.
+    """
     volume = stored.volume
     if volume.path is None:
         raise ValueError("a label map that is checked comes from a file")
-    return to_ids(volume.array, stored.raw, volume.path)
+    return to_ids(volume.array, stored.raw, volume.path, tolerance=_ROUNDING)
 
 
 def count_ids(ids: np.ndarray) -> dict[int, int]:
@@ -39,8 +46,11 @@ def count_ids(ids: np.ndarray) -> dict[int, int]:
     if ids.dtype == np.uint8:
         voxels = np.sum([np.bincount(plane.ravel(), minlength=256) for plane in ids], axis=0)
         return {number: int(voxels[number]) for number in np.flatnonzero(voxels).tolist() if number}
-    numbers, voxels = np.unique(ids, return_counts=True)
-    return {number: count for number, count in zip(numbers.tolist(), voxels.tolist(), strict=True) if number}
+    counts: Counter[int] = Counter()
+    for plane in ids:  # unique sorts a copy
+        numbers, voxels = np.unique(plane, return_counts=True)
+        counts.update(dict(zip(numbers.tolist(), voxels.tolist(), strict=True)))
+    return {number: counts[number] for number in sorted(counts) if number}
 
 
 def label_findings(
@@ -50,7 +60,7 @@ def label_findings(
     try:
         voxels = count_ids(read_ids(stored))
     except InputError as error:
-        return {}, [Finding(severity=ERROR, code="not-ids", file=LABEL, text=f"{error.what}. {error.remedy}")]
+        return {}, [Finding(severity=ERROR, code=NOT_IDS, file=LABEL, text=f"{error.what}. {error.remedy}")]
     findings = list(_type_findings(stored))
     if naming is not None:
         findings += _id_findings(voxels, labelled, naming)
@@ -58,11 +68,23 @@ def label_findings(
 
 
 def _type_findings(stored: StoredVolume) -> Iterator[Finding]:
-    if stored.volume.array.dtype.kind == "f" or stored.raw.is_scaled:
+    if stored.volume.array.dtype.kind != "f" and not stored.raw.is_scaled:
+        return
+    if off := _off_whole(stored):
+        yield Finding(
+            severity=ERROR, code="rounding", file=LABEL, repair="ids rounded to whole numbers",
+            text=f"ids lie up to {off:.2g} off whole numbers: they were scaled to fit their type. --fix rounds them.",
+        )  # fmt: skip
+    else:
         yield Finding(
             severity=NOTE, code="float-ids", file=LABEL, repair="ids stored as integers",
             text=f"ids are stored as {stored.volume.array.dtype}{', scaled' if stored.raw.is_scaled else ''}.",
         )  # fmt: skip
+
+
+def _off_whole(stored: StoredVolume) -> float:
+    values = (scaled(plane, stored.raw) for plane in stored.volume.array)
+    return max(float(np.abs(plane - np.rint(plane)).max()) for plane in values)
 
 
 def _id_findings(voxels: Mapping[int, int], labelled: Sequence[int], naming: Naming) -> Iterator[Finding]:
@@ -80,6 +102,12 @@ def _id_findings(voxels: Mapping[int, int], labelled: Sequence[int], naming: Nam
             severity=ERROR, code="unknown-ids", file=LABEL,
             text=f"holds ids {_some(unknown)} in {sum(voxels[u] for u in unknown)} voxels, which {organs.name!r} does "
             "not name. Describe the labels in dataset.json.",
+        )  # fmt: skip
+    if organs.ignore_id in voxels and len(labelled) < len(organs.names):
+        yield Finding(
+            severity=ERROR, code="ignored-in-part", file=LABEL,
+            text=f"holds the ignore label {organs.ignore_id}, and is labelled for some organs only: preprocess could "
+            "not tell what it ignores from what nobody looked for.",
         )  # fmt: skip
     found = {named[number] for number in naming.meant(voxels) if number in named}
     yield from _organ_findings(found, {organs.names[c - 1] for c in labelled}, organs)

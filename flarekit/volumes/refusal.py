@@ -35,5 +35,14 @@ def refusing(format_name: str, path: Path) -> Iterator[None]:
         ) from error
 
 
+def not_three_axes(sizes: tuple[int, ...], path: Path) -> InputError:
+    """The error for a file of other than three axes, those of length 1 left out."""
+    return InputError(
+        f"has {len(sizes)} axes {sizes}, a volume has 3",
+        where=path,
+        remedy="Split it into volumes, one for each index of the last axis." if len(sizes) > 3 else "Is it a picture?",
+    )
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

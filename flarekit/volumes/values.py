@@ -34,27 +34,28 @@ def to_hu(array: np.ndarray, raw: RawVolume, path: Path) -> np.ndarray:
     return hu
 
 
-def to_ids(array: np.ndarray, raw: RawVolume, path: Path) -> np.ndarray:
+def to_ids(array: np.ndarray, raw: RawVolume, path: Path, *, tolerance: float = 0.0) -> np.ndarray:
     """Label ids, contiguous, of stored values (Z, H, W): uint8 where they all fit, else int32.
 
-    Raises InputError when values are not whole numbers, or beyond what int32 holds.
+    Raises InputError when values are further than `tolerance` off whole numbers, or beyond what int32 holds.
     """
     require_numbers(array, path)
-    _require_finite(array, raw, path)
+    _require_finite(array, raw, path, remedy="Replace them by 0 (background), or export the label map again.")
     if array.dtype.kind in "iu" and not raw.is_scaled:
         _require_int32(array, path)
         return _narrowed(array)
     ids = np.empty(array.shape, dtype=np.int32)
     for z, stored in enumerate(array):
         values = _scaled(stored, raw)
-        if (values != np.rint(values)).any():
+        whole = np.rint(values)
+        if (np.abs(values - whole) > tolerance).any():
             raise InputError(
                 f"is not a label map: slice {_number_in_file(z, array, raw)} holds values that are not whole numbers",
                 where=path,
                 remedy="Labels must be integers; resample them by nearest neighbour.",
             )
-        _require_int32(values, path)
-        ids[z] = values
+        _require_int32(whole, path)
+        ids[z] = whole
     return _narrowed(ids)
 
 
@@ -120,7 +121,9 @@ def require_numbers(array: np.ndarray, path: Path) -> None:
         )
 
 
-def _require_finite(array: np.ndarray, raw: RawVolume, path: Path) -> None:
+def _require_finite(
+    array: np.ndarray, raw: RawVolume, path: Path, *, remedy: str = "Replace them, for example by -1024 (air)."
+) -> None:
     if array.dtype.kind != "f":
         return
     counts = np.array([np.count_nonzero(~np.isfinite(plane)) for plane in array])
@@ -129,5 +132,5 @@ def _require_finite(array: np.ndarray, raw: RawVolume, path: Path) -> None:
         raise InputError(
             f"holds {counts.sum()} voxels that are NaN or infinite, the first in slice {first}",
             where=path,
-            remedy="Replace them, for example by -1024 (air).",
+            remedy=remedy,
         )
