@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -14,7 +17,7 @@ from pydicom.uid import MediaStorageDirectoryStorage, SecondaryCaptureImageStora
 
 from flarekit.errors import InputError, UsageError
 from flarekit.volumes import read_labels, read_volume, require_same_grid
-from flarekit.volumes.dicom import holds_dicom
+from flarekit.volumes.dicom import files_below, holds_dicom, holds_dicom_below
 
 
 def test_slices_are_sorted_by_position(tmp_path):
@@ -48,6 +51,34 @@ def test_subfolders_are_searched_and_other_files_passed_over(tmp_path):
     (tmp_path / "empty").write_bytes(b"")
     save(empty(MediaStorageDirectoryStorage), tmp_path / "DICOMDIR")
     assert np.array_equal(read_volume(tmp_path).array, HU)
+
+
+def test_a_subfolder_that_may_not_be_read_is_no_empty_one(tmp_path, monkeypatch):
+    write_series(tmp_path / "scan", skip=(0, 1))
+    closed = write_series(tmp_path / "scan" / "more", skip=(2, 3))
+    scandir = os.scandir
+
+    def guarded(path):
+        if str(path) == str(closed):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    for look, folder in ((read_volume, closed.parent), (files_below, closed.parent), (holds_dicom_below, closed)):
+        with pytest.raises(InputError, match="more: cannot be opened .Permission denied."):
+            look(folder)
+
+
+@pytest.mark.parametrize("name", ["a.dcm", "noname", "a.nii.gz", "a.nrrd", "a.mha"])
+def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch, name):
+    (tmp_path / name).write_bytes(b"content")
+
+    def guarded(self, *arguments):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", guarded)
+    with pytest.raises(InputError, match=f"{name}: cannot be opened.*may be read"):
+        read_volume(tmp_path / name)
 
 
 def test_a_tilted_gantry_is_kept_in_the_affine_and_said(tmp_path, caplog):

@@ -23,6 +23,8 @@ def refusing(format_name: str, path: Path) -> Iterator[None]:
     """Turns what readers raise on a broken file into InputError."""
     try:
         yield
+    except PermissionError as error:
+        raise InputError("cannot be opened", where=path, remedy="Check that it may be read.") from error
     except _DAMAGE as error:
         raise InputError(
             f"cannot be read as {format_name} ({_first_line(error)})",

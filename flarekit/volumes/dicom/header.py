@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -88,36 +90,56 @@ class Header:
 
 def read_header(path: Path) -> Header | None:
     """The header of a DICOM file, None for a file of another kind. Raises InputError when it cannot be opened."""
-    try:
-        with path.open("rb") as file:
-            if not is_dicom(file.read(PREAMBLE + len(MARK))):
-                return None
-            with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-                return Header(path=path, content=read_content(data))
-    except OSError as error:
-        raise InputError(
-            f"cannot be opened ({error.strerror or error})", where=path, remedy="Check that it may be read."
-        ) from error
+    with _opening(path), path.open("rb") as file:
+        if not is_dicom(file.read(PREAMBLE + len(MARK))):
+            return None
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            return Header(path=path, content=read_content(data))
 
 
 def files_below(folder: Path) -> list[Path]:
-    """The files in a folder and in its subfolders, sorted; links to folders are not followed."""
-    found = [Path(parent, name) for parent, _, names in os.walk(folder) for name in names]
-    return sorted(file for file in found if file.is_file())
+    """The files in a folder and in its subfolders, sorted; links to folders are not followed.
+
+    Raises InputError where a subfolder cannot be opened: slices may lie there.
+    """
+    return sorted(_walk(folder))
 
 
 def holds_dicom(folder: Path) -> bool:
-    """Whether any file directly in the folder starts like DICOM."""
-    return any(starts_like_dicom(file) for file in sorted(folder.iterdir()) if file.is_file())
+    """Whether any file directly in the folder starts like DICOM. Raises InputError when one cannot be opened."""
+    with _opening(folder):
+        return any(starts_like_dicom(file) for file in sorted(folder.iterdir()) if file.is_file())
 
 
 def holds_dicom_below(folder: Path) -> bool:
-    """Whether any file in the folder or in its subfolders starts like DICOM."""
-    files = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
-    return any(starts_like_dicom(file) for file in files if file.is_file())
+    """Whether any file in the folder or in its subfolders starts like DICOM. Raises InputError like `files_below`."""
+    return any(map(starts_like_dicom, _walk(folder)))
 
 
 def starts_like_dicom(file: Path) -> bool:
-    """Whether a file carries DICOM's mark."""
-    with file.open("rb") as opened:
+    """Whether a file carries DICOM's mark. Raises InputError when it cannot be opened."""
+    with _opening(file), file.open("rb") as opened:
         return is_dicom(opened.read(PREAMBLE + len(MARK)))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    with _opening(folder):
+        for parent, _, names in os.walk(folder, onerror=_raise):
+            yield from (file for name in names if (file := Path(parent, name)).is_file())
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+@contextmanager
+def _opening(path: Path) -> Iterator[None]:
+    """Turns what the system does not let be opened, `path` or something in it, into InputError."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"cannot be opened ({error.strerror or error})",
+            where=Path(error.filename or path),
+            remedy="Check that it may be read.",
+        ) from error
