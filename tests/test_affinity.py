@@ -46,8 +46,8 @@ def cut_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backward, "QUERY_BLOCK", 3)
     monkeypatch.setattr(backward, "VALUE_STRETCH", 7)
     monkeypatch.setattr(dense, "MEMORY_STRETCH", 7)
-    monkeypatch.setattr(nearest, "MEMORY_STRETCH", 18)
-    monkeypatch.setattr(nearest, "GROUP", 4)
+    monkeypatch.setattr(nearest, "MEMORY_STRETCH", 9)
+    monkeypatch.setattr(nearest, "GROUP", 2)
 
 
 def gradients_of(read: Callable[..., Tensor], top_k: int | None, **frames: Tensor) -> tuple[Tensor, ...]:

@@ -138,6 +138,7 @@ def _attention(memory_key: Tensor, query_key: Tensor, value: Tensor, top_k: int 
     square = memory_key.float().square().sum(dim=2, keepdim=True).to(memory_key.dtype)
     key = torch.cat((memory_key, -square), dim=2)[:, None]
     query = torch.cat((2 * query_key, torch.ones_like(query_key[..., :1])), dim=2)[:, None]
+    key, query = (F.pad(tensor, (0, -tensor.shape[-1] % 8)) for tensor in (key, query))  # as GPU kernels want it
     stacked = value.transpose(1, 2).flatten(2)[:, None]
     scale = 1 / math.sqrt(memory_key.shape[2])
 
