@@ -15,6 +15,7 @@ from flarekit.errors import UsageError
 
 if TYPE_CHECKING:
     from flarekit.bench.preprocess import PreprocessCost
+    from flarekit.bench.propagate import PropagationCost
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed and memory on this machine, beside a floor or a rival.")
 
@@ -144,6 +145,46 @@ def train(
     table = console.table(_title(f"{arch}, {_size(cost.input_shape)}", on), columns, rows)
     result = {"machine": on, "arch": arch, "precision": precision, "iterations": iterations, "ratio": cost.ratio}
     console.emit(result | asdict(cost), table, as_json=json)
+
+
+@app.command(epilog="Example: `flarekit bench propagate --arch paper --organs 13`")
+def propagate(
+    arch: Annotated[str, typer.Option("--arch", help=f"Size of the network: {', '.join(ARCHITECTURES)}.")] = "paper",
+    organs: Annotated[int, typer.Option("--organs", min=1, max=13, help="Carried, the first of FLARE22's.")] = 13,
+    slices: Annotated[int, typer.Option("--slices", min=10, help="Of the volume.")] = 129,
+    every: Annotated[int, typer.Option("--every", min=2, help="Every Nth slice is annotated.")] = 10,
+    filled: Annotated[int, typer.Option("--filled", min=1, help="Slices above each annotated one to time.")] = 1,
+    pixels: Annotated[int | None, typer.Option("--pixels", min=64, help="Side of the network's input.")] = None,
+    dense: Annotated[bool, typer.Option(help="Time two annotated slices without confining anything, too.")] = True,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Time propagation stage by stage, true masks injected, beside decoding every organ on the whole slice."""
+    from dataclasses import asdict
+
+    from flarekit.bench.machine import machine
+    from flarekit.bench.propagate import Patient, bench_dense, bench_propagation
+    from flarekit.config.propagation import PropagationConfig
+
+    if arch not in ARCHITECTURES:
+        raise UsageError(f"--arch is one of {', '.join(ARCHITECTURES)}, got {arch!r}")
+    chosen, side = resolve_device(device), pixels or (256 if arch == "lite" else 512)
+    patient = Patient.drawn((slices, 512, 512), every=every, objects=organs)
+    config = PropagationConfig(before=0, after=filled)
+    runs = {"confined": bench_propagation} | ({"dense": bench_dense} if dense else {})
+    costs = {name: run(patient, arch, config, device=chosen, size=(side, side)) for name, run in runs.items()}
+    on, shape = machine(chosen), (slices, side, side)
+    title = _title(f"{arch}, {_size(shape)} float32, {organs} organs, {len(patient.annotated)} annotated slices", on)
+    table = console.table(title, ("s a slice", *costs), _stage_rows(costs))
+    result = {"machine": on, "dtype": "float32", "arch": arch, "shape": shape, "organs": organs}
+    seconds = {name: asdict(cost) | {"total_s": cost.total_s} for name, cost in costs.items()}
+    console.emit(result | {"costs": seconds}, table, as_json=json)
+
+
+def _stage_rows(costs: dict[str, PropagationCost]) -> list[tuple[str, ...]]:
+    stages = next(iter(costs.values())).stages_s
+    rows = [(stage, *(f"{cost.stages_s[stage]:.3f}" for cost in costs.values())) for stage in stages]
+    return [*rows, ("all", *(f"{cost.total_s:.3f}" for cost in costs.values()))]
 
 
 def _title(what: str, on: dict[str, Any]) -> str:

@@ -41,7 +41,7 @@ class PropagationConfig:
     refine: bool = False  # annotated slices are found anew like all others, instead of coming out as they went in
     dense: bool = False  # every object is decoded and encoded on the whole of every slice
     here_above: float = 0.02  # share of attention on what shows an object, from which it is looked for there
-    margin_px: int = 64  # of the network's input, around where an object is looked for or remembered
+    margin_px: int = 48  # of the network's input, around where an object is looked for or remembered
     outlines: OutlineConfig = field(default_factory=OutlineConfig)  # evidence beside the network's
     views_mb: int = 256  # for the last slices' features, which the way back uses again
 
