@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from flarekit.bench.memory import peak_memory_bytes
-from flarekit.bench.timing import timed
+from flarekit.bench.timing import middle_per_s, timed
 from flarekit.config.preprocessing import WINDOWS
 from flarekit.data.case_file import StoredCase, write_case
 from flarekit.data.case_header import CaseHeader
@@ -98,5 +98,4 @@ def _write(path: Path, volume: Volume) -> None:
 
 def _windowed_per_s(case: StoredCase) -> float:
     order = np.random.default_rng(0).integers(0, case.depth, _READS).tolist()
-    elapsed_s = timed(lambda: [case.image(z, WINDOWS["paper"]) for z in order], runs=3).median_s
-    return _READS / elapsed_s
+    return middle_per_s(lambda z: case.image(z, WINDOWS["paper"]), order)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from flarekit.bench.timing import timed
+from flarekit.bench.timing import middle_per_s, timed
 from flarekit.config.preprocessing import WINDOWS
 from flarekit.data.case_file import StoredCase, write_case
 from flarekit.data.case_header import CaseHeader
@@ -44,7 +44,10 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class StoreCost:
-    """What one layout costs, for the slices of one CT: the fastest of several runs, as machines are shared."""
+    """What one layout costs, for the slices of one CT.
+
+    Whole passes are the fastest of several and single slices the middle one, as machines are shared.
+    """
 
     layout: str
     write_s: float  # all slices: compressed and on disk
@@ -165,15 +168,14 @@ def _write_case(path: Path, volume: Volume) -> None:
 def _cost(
     name: str, slices: HandMade | Stored, write_s: float, order: list[int], workers: tuple[int, ...], raw_bytes: int
 ) -> StoreCost:
-    read_s = _fastest_s(lambda: [slices.hu(z) for z in order])
-    windowed_s = _fastest_s(lambda: [slices[z] for z in order])
+    read_per_s, windowed_per_s = middle_per_s(slices.hu, order), middle_per_s(slices.__getitem__, order)
     slices.close()
     return StoreCost(
         layout=name,
         write_s=write_s,
         size=slices.path.stat().st_size / raw_bytes,
-        read_per_s=len(order) / read_s,
-        windowed_per_s=len(order) / windowed_s,
+        read_per_s=read_per_s,
+        windowed_per_s=windowed_per_s,
         loader_per_s={number: _loaded_per_s(slices, order, number) for number in workers},
     )
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -25,6 +26,11 @@ def timed(work: Callable[[], object], *, runs: int = 5, warmup: int = 1, device:
         work()
     elapsed_s = [_once(work, torch.device(device)) for _ in range(runs)]
     return Timing(median_s=statistics.median(elapsed_s), fastest_s=min(elapsed_s), runs=runs)
+
+
+def middle_per_s(work: Callable[[int], object], items: Sequence[int]) -> float:
+    """How many items a second `work` does, by the middle one, which other work on the machine seldom interrupts."""
+    return 1.0 / statistics.median(_once(partial(work, item), torch.device("cpu")) for item in items)
 
 
 def _once(work: Callable[[], object], device: torch.device) -> float:
