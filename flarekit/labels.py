@@ -169,7 +169,7 @@ def read_dataset_json(path: Path) -> LabelSet:
     its voxels count neither in training nor in evaluation. Raises InputError.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
         ids = dict(_named_ids(data["labels"]))
         organs = sorted((number, name) for name, number in ids.items() if number != 0 and name != _IGNORE_NAME)
         return LabelSet(

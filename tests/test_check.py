@@ -16,6 +16,7 @@ import SimpleITK
 
 from flarekit.check import ERROR, NOTE, WARNING, check_dataset
 from flarekit.config.phantom import RECIPES
+from flarekit.data.layouts import find_cases
 from flarekit.errors import InputError
 from flarekit.labels import FLARE22
 from flarekit.phantom import canonical_volume, paint, synthetic_anatomy
@@ -278,6 +279,54 @@ def test_duplicates_are_found_by_their_voxels(data, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("labels/a.nrrd", (ERROR, "two-labels", "label")),
+        ("images/_0000.nii.gz", (ERROR, "no-name", "")),
+        ("images/a_0001.nii.gz", (WARNING, "channel", "image")),
+    ],
+)
+def test_what_preprocess_would_refuse_or_mistake_is_named(data, tmp_path, name, expected):
+    SimpleITK.WriteImage(SimpleITK.ReadImage(data.case().image()), data.root / name)
+    assert expected in data.found()
+
+
+def test_images_in_folders_and_labelled_cases_that_are_not_there_are_named(data):
+    data.case().describe(labelled_organs={"b": ["liver"]}, pairs=PAIRS)
+    write(data.root / "images" / "b" / "ct.nii.gz", painting())
+    assert [finding.code for finding in check_dataset([data.root]).findings] == ["folders", "labelled-nowhere"]
+
+
+def test_label_maps_from_elsewhere_are_paired_as_preprocess_does(data, tmp_path):
+    data.case("a").case("b", image=painting(1), label=np.roll(anatomy(), 1, axis=2))
+    write(tmp_path / "masks" / "a.nii.gz", np.roll(anatomy(), 2, axis=2))
+    assert data.found(labels=tmp_path / "masks") == [(WARNING, "no-label", "image")]
+    with pytest.raises(InputError, match="one label map, and there are 2 cases"):
+        data.found(labels=tmp_path / "masks" / "a.nii.gz")
+    (tmp_path / "masks" / "a.nii.gz").rename(tmp_path / "masks" / "c.nii.gz")
+    with pytest.raises(InputError, match="holds no label map of these cases"):
+        data.found(labels=tmp_path / "masks")
+
+
+@pytest.mark.parametrize("folder", ["labels", "labels/a.nii.gz"])
+def test_label_maps_alone_are_named_by_their_own_dataset_json(data, folder):
+    data.case(label=np.where(anatomy() == 1, 300, 0).astype(np.uint16)).describe(labels={"background": 0, "liver": 300})
+    report = check_dataset([], labels=data.root / folder)
+    assert report.findings == () and report.cases[0].findings == ()
+    (data.root / "dataset.json").rename(data.root / "labels" / "dataset.json")
+    assert check_dataset([], labels=data.root / folder).cases[0].findings == ()
+
+
+def test_a_dataset_json_may_begin_with_a_byte_order_mark(data):
+    description = (
+        data.case().describe(pairs=PAIRS, renumber={}, labelled_organs=list(FLARE22.names)).root / "dataset.json"
+    )
+    description.write_text(description.read_text(), encoding="utf-8-sig")
+    assert check_dataset([data.root]).findings == ()
+    assert find_cases(data.root).labels.same_organs(FLARE22)
+
+
 def test_cases_of_one_name_are_errors(data, tmp_path):
     data.case()
     shutil.copytree(data.root, tmp_path / "again")
@@ -371,6 +420,9 @@ def test_inputs_that_are_missing_are_refused(tmp_path):
         check_dataset([tmp_path / "none"])
     with pytest.raises(InputError, match="does not exist"):
         check_dataset([], labels=tmp_path / "none")
+    (tmp_path / "data" / "images").mkdir(parents=True)
+    with pytest.raises(InputError, match="holds no volume"):
+        check_dataset([tmp_path / "data"])
 
 
 # The command.
@@ -473,6 +525,7 @@ def test_ids_are_renumbered_only_where_dataset_json_says_so(data, tmp_path, run_
     assert np.array_equal(read_labels(tmp_path / "two" / "labels" / "a.nii.gz").array, anatomy())
     data.describe(renumber={"1": 13})
     assert [finding.code for finding in check_dataset([data.root]).findings] == ["dataset-json"]
+    assert "the data set: dataset-json" in run_cli("check", data.root).stderr
 
 
 def test_fix_replaces_nothing(data, tmp_path, run_cli):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,10 @@ from flarekit.data.layouts import (
 )
 from flarekit.errors import InputError, UsageError
 from flarekit.labels import LabelSet, read_dataset_json
-from flarekit.volumes.formats import stem
+from flarekit.volumes.formats import SUFFIXES, stem
+
+_LATER_CHANNEL = re.compile(r"_000[1-9]")  # of nnU-Net's names for images
+_NO_LABEL = Finding(severity=WARNING, code="no-label", text="has no label map.", file=IMAGE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +66,15 @@ def take_inventory(
     """
     parts = [part for path in inputs for part in parts_of(path)]
     roots = {part: _root(part, alone=len(parts) == 1) for part in parts}
+    if labels is not None and not parts:
+        dataset_json = dataset_json or _description_of(labels)
     naming, findings = _naming(parts, dataset_json)
     entries: list[Entry] = []
     for part, root in roots.items():
         labelled, problems = _labelled(dataset_json or part / DESCRIPTION, naming)
-        findings += problems
-        entries += _entries(part, root, labelled)
+        own = _entries(part, root, labelled)
+        findings += [*problems, *_left_out(part), *_labelled_nowhere(labelled, own)]
+        entries += own
     if labels is not None:
         entries = _with_labels(entries, labels) if parts else _labels_alone(labels, dataset_json, naming)
     return Inventory(
@@ -86,6 +93,14 @@ def _root(part: Path, *, alone: bool) -> Path:
 
 def _descriptions(parts: Sequence[Path]) -> list[Path]:
     return [part / DESCRIPTION for part in parts if (part / DESCRIPTION).is_file()]
+
+
+def _description_of(labels: Path) -> Path | None:
+    """The dataset.json beside label maps, or that of the data set whose label maps they are."""
+    folder = labels if labels.is_dir() else labels.parent
+    layout = layout_of(folder.absolute().parent)
+    folders = [folder, folder.parent] if layout and layout[1] == folder.absolute() else [folder]
+    return next(iter(_descriptions(folders)), None)
 
 
 def _naming(parts: Sequence[Path], dataset_json: Path | None) -> tuple[Naming | None, list[Finding]]:
@@ -110,7 +125,7 @@ def _renumber(descriptions: Sequence[Path], organs: LabelSet) -> dict[int, int]:
     """What dataset.json says under "renumber": {"OLD": NEW}. Raises InputError."""
     renumber: dict[int, int] = {}
     for file in descriptions:
-        stated = json.loads(file.read_text(encoding="utf-8")).get("renumber", {})
+        stated = json.loads(file.read_text(encoding="utf-8-sig")).get("renumber", {})
         try:
             renumber |= {int(old): int(new) for old, new in stated.items()}
         except (ValueError, TypeError, AttributeError) as error:
@@ -151,20 +166,54 @@ def _entries(part: Path, root: Path, labelled: LabelledOrgans) -> list[Entry]:
     ]  # fmt: skip
 
 
+def _left_out(part: Path) -> Iterator[Finding]:
+    """A warning where a data set's images lie in folders of their own, which no command looks into."""
+    if (layout := layout_of(part)) is None:
+        return
+    volumes = volumes_in(layout[0])
+    folders = [file.name for file in sorted(layout[0].iterdir()) if file.is_dir() and file not in volumes]
+    if shown := [name for name in folders if not name.startswith(".")]:
+        text = f"{layout[0].name}/ holds folders, which are not looked into: {', '.join(shown[:5])}."
+        yield Finding(severity=WARNING, code="folders", text=text, file=IMAGE)
+
+
+def _labelled_nowhere(labelled: LabelledOrgans, entries: Sequence[Entry]) -> Iterator[Finding]:
+    """A warning where "labelled_organs" speaks of cases that are not there, by another spelling maybe."""
+    if missing := sorted(labelled.by_case.keys() - {entry.name for entry in entries}):
+        text = f'"labelled_organs" in {DESCRIPTION} names cases that are not there: {", ".join(missing[:5])}.'
+        yield Finding(severity=WARNING, code="labelled-nowhere", text=text, file=LABEL)
+
+
 def _paired(images: Path, labels: Path, root: Path, labelled: LabelledOrgans) -> Iterator[Entry]:
-    label_of = {stem(file): file for file in volumes_in(labels)} if labels.is_dir() else {}
-    without: tuple[Finding, ...] = ()
-    if label_of:
-        without = (Finding(severity=WARNING, code="no-label", text="has no label map.", file=IMAGE),)
-    for image in volumes_in(images):
-        name = case_name(image)
-        label = label_of.pop(name, None)
-        yield Entry(
-            name=name, image=image, label=label, root=root,
-            labelled=labelled.of(name), findings=() if label else without,
-        )  # fmt: skip
-    for name, label in label_of.items():
-        yield Entry(name=name, label=label, root=root, labelled=labelled.of(name), findings=(_no_image(images),))
+    label_of = _label_maps(labels) if labels.is_dir() else {}
+    volumes = volumes_in(images)
+    if not volumes and not label_of:
+        raise InputError("holds no volume", where=images, remedy=f"Give {', '.join(SUFFIXES)}.")
+    without = (_NO_LABEL,) if label_of else ()
+    for image in volumes:
+        entry = Entry(name=case_name(image), image=image, root=root, labelled=labelled.of(case_name(image)))
+        files = label_of.pop(entry.name, ())
+        yield _labelled_by(entry, files) if files else replace(entry, findings=without)
+    for name, files in label_of.items():
+        entry = Entry(name=name, root=root, labelled=labelled.of(name), findings=(_no_image(images),))
+        yield _labelled_by(entry, files)
+
+
+def _label_maps(labels: Path) -> dict[str, tuple[Path, ...]]:
+    """Label maps by case, all there are of each."""
+    found: dict[str, tuple[Path, ...]] = {}
+    for file in volumes_in(labels):
+        found[stem(file)] = (*found.get(stem(file), ()), file)
+    return found
+
+
+def _labelled_by(entry: Entry, files: Sequence[Path]) -> Entry:
+    """The entry with its label map, and an error where there are several."""
+    if len(files) == 1:
+        return replace(entry, label=files[0])
+    text = f"has several label maps: {', '.join(file.name for file in files)}. Keep one."
+    several = Finding(severity=ERROR, code="two-labels", text=text, file=LABEL)
+    return replace(entry, label=files[0], findings=(*entry.findings, several))
 
 
 def _no_image(images: Path) -> Finding:
@@ -173,38 +222,52 @@ def _no_image(images: Path) -> Finding:
 
 
 def _with_labels(entries: Sequence[Entry], labels: Path) -> list[Entry]:
-    """The entries with their label maps from elsewhere."""
-    found = _found_labels(labels)
+    """The entries with their label maps from elsewhere. Raises InputError where none is theirs."""
+    _require_there(labels)
     if not labels.is_dir():
-        found = dict.fromkeys((entry.name for entry in entries), labels)
-    return [replace(entry, label=found[entry.name], findings=()) if entry.name in found else entry for entry in entries]
+        if len(entries) > 1:
+            raise InputError(
+                f"is one label map, and there are {len(entries)} cases", where=labels, remedy="Give a folder of them."
+            )
+        return [_labelled_by(replace(entry, findings=()), [labels]) for entry in entries]
+    found = _label_maps(labels)
+    if not any(entry.name in found for entry in entries):
+        raise InputError("holds no label map of these cases", where=labels, remedy="They are called NAME.nii.gz.")
+    plain = [replace(entry, label=None, findings=()) for entry in entries if entry.image is not None]
+    return [
+        _labelled_by(entry, found[entry.name]) if entry.name in found else replace(entry, findings=(_NO_LABEL,))
+        for entry in plain
+    ]
 
 
 def _labels_alone(labels: Path, dataset_json: Path | None, naming: Naming | None) -> list[Entry]:
     """An entry for every label map, without images."""
+    _require_there(labels)
     labelled, _ = _labelled(dataset_json or labels / DESCRIPTION, naming)
-    return [
-        Entry(name=name, label=file, root=file.parent, labelled=labelled.of(name))
-        for name, file in _found_labels(labels).items()
-    ]
-
-
-def _found_labels(labels: Path) -> dict[str, Path]:
-    """Label maps by case. Raises InputError where there is none."""
-    if not labels.exists():
-        raise InputError("does not exist", where=labels, remedy="Check the path.")
     files = volumes_in(labels) if labels.is_dir() else [labels]
     if not files:
         raise InputError("holds no label map", where=labels, remedy="Label maps are called NAME.nii.gz.")
-    return {stem(file): file for file in files}
+    return [Entry(name=stem(file), label=file, root=file.parent, labelled=labelled.of(stem(file))) for file in files]
+
+
+def _require_there(labels: Path) -> None:
+    if not labels.exists():
+        raise InputError("does not exist", where=labels, remedy="Check the path.")
 
 
 def _told_apart(entries: Sequence[Entry]) -> Iterator[Entry]:
-    """The entries, with an error at those that share a name."""
+    """The entries, with what is wrong with their names."""
     names = Counter(entry.name for entry in entries)
     for entry in entries:
-        if names[entry.name] == 1:
-            yield entry
-        else:
-            twice = Finding(severity=ERROR, code="same-name", text="another case has the same name: rename one.")
-            yield replace(entry, findings=(*entry.findings, twice))
+        yield replace(entry, findings=(*entry.findings, *_name_findings(entry, names)))
+
+
+def _name_findings(entry: Entry, names: Counter[str]) -> Iterator[Finding]:
+    if names[entry.name] > 1:
+        yield Finding(severity=ERROR, code="same-name", text="another case has the same name: rename one.")
+    if not entry.name or entry.name.startswith("."):
+        yield Finding(severity=ERROR, code="no-name", text="its file leaves it no name, or a hidden one: rename it.")
+    first, channel = entry.name[:-5], entry.name[-5:]
+    if _LATER_CHANNEL.fullmatch(channel) and names[first]:
+        text = f"looks like another channel of {first}, and is taken for a case of its own."
+        yield Finding(severity=WARNING, code="channel", text=text, file=IMAGE)

@@ -121,7 +121,8 @@ def _end(report: DatasetReport, repaired: RepairReport | None) -> None:
         fixable = repaired is None and any(
             f.repair for case in report.cases for f in case.findings if f.severity == ERROR
         )
+        whole = [f"the data set: {finding.code}" for finding in report.findings if finding.severity == ERROR]
         raise InputError(
-            f"{len(wrong)} of {len(report.cases)} cases have errors{': ' if wrong else ''}{', '.join(wrong[:5])}",
+            f"{len(wrong)} of {len(report.cases)} cases have errors: {', '.join([*wrong[:5], *whole])}",
             remedy="`--fix DIR` writes a mended copy of what can be mended." if fixable else "Mend or leave them out.",
         )

@@ -108,7 +108,7 @@ class LabelledOrgans:
         """
         if override is not None or not dataset_json.is_file():
             return cls(default=labels.parse(override))
-        stated = json.loads(dataset_json.read_text(encoding="utf-8")).get("labelled_organs")
+        stated = json.loads(dataset_json.read_text(encoding="utf-8-sig")).get("labelled_organs")
         try:
             if stated is None or isinstance(stated, list):
                 return cls(default=labels.parse(None if stated is None else ",".join(stated)))
