@@ -110,6 +110,21 @@ def test_uneven_spacing_is_refused(tmp_path):
         read_volume(tmp_path)
 
 
+def test_spacing_that_changes_little_by_little_is_refused(tmp_path):
+    heights = np.cumsum([0, *[1.0] * 10, *[1.08] * 10]).round(2)  # slice 10 would lie 0.4 mm off
+    for z, height in enumerate(heights):
+        save(ct_slice(HU[z % 4], z, ImagePositionPatient=[0, 0, height]), tmp_path / f"{z}.dcm")
+    with pytest.raises(InputError, match="not evenly spaced: 1.08 mm between"):
+        read_volume(tmp_path)
+
+
+def test_positions_may_be_rounded(tmp_path):
+    heights = (0.625 * np.arange(21)).round(1)  # steps of 0.6 and 0.7
+    for z, height in enumerate(heights):
+        save(ct_slice(HU[z % 4], z, ImagePositionPatient=[0, 0, height]), tmp_path / f"{z}.dcm")
+    assert read_volume(tmp_path).spacing_mm[0] == pytest.approx(0.625)
+
+
 def test_a_copy_of_a_slice_is_left_out_and_said(tmp_path, caplog):
     write_series(tmp_path)
     shutil.copy(tmp_path / "IM0001.dcm", tmp_path / "copy.dcm")

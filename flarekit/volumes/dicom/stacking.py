@@ -14,7 +14,7 @@ from flarekit.volumes.dicom.hounsfield import read_hu
 from flarekit.volumes.dicom.slices import Slice
 
 _SAME_PLACE_MM = 1e-3
-_UNEVEN = 0.1  # slices may lie this part of their spacing away from even steps
+_UNEVEN = 0.1  # slices may lie this part of their spacing away from an even grid: some writers round positions
 _TILTED_DEGREES = 0.1
 _EXPORT_AGAIN = "Export the series again."
 
@@ -66,18 +66,19 @@ def _two_at(place: str, first: Slice, second: Slice, where: Path) -> InputError:
 
 
 def _require_even(ordered: Sequence[Slice], places_mm: np.ndarray, normal: np.ndarray, where: Path) -> None:
-    """Raises InputError where a slice is missing, or the steps between slices differ in another way."""
+    """Raises InputError where a slice is missing, or slices lie off an even grid in another way."""
     steps = np.diff(places_mm, axis=0)
     lengths = steps @ normal
     usual = steps[np.argsort(lengths)[(len(steps) - 1) // 2]]
     usual_mm = float(np.linalg.norm(usual))
-    apart = np.linalg.norm(steps - usual, axis=1)
-    if (apart <= _UNEVEN * usual_mm).all():
+    even_mm = np.linspace(places_mm[0], places_mm[-1], len(places_mm))
+    if (np.linalg.norm(places_mm - even_mm, axis=1) <= _UNEVEN * usual_mm).all():
         return
     wholes = np.rint(lengths / (usual @ normal))
-    if (np.linalg.norm(steps - wholes[:, None] * usual, axis=1) <= _UNEVEN * usual_mm).all():
+    fits = np.linalg.norm(steps - wholes[:, None] * usual, axis=1) <= _UNEVEN * usual_mm
+    if fits.all() and wholes.max() > 1:
         raise _missing(ordered, wholes.astype(int), usual, normal, where)
-    k = int(apart.argmax())
+    k = int(np.linalg.norm(steps - usual, axis=1).argmax())
     raise InputError(
         f"has slices that are not evenly spaced: {np.linalg.norm(steps[k]):.2f} mm between {ordered[k].path.name} "
         f"and {ordered[k + 1].path.name}, {usual_mm:.2f} mm elsewhere",
