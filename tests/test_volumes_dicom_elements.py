@@ -66,6 +66,24 @@ def test_sequences_of_unknown_type_hold_implicit_elements():
     assert content.elements.text(tags.MODALITY) == "CT"
 
 
+def test_implicit_elements_may_lie_among_explicit_ones():
+    implicit = struct.pack("<HHI", 0x28, 0x10, 2) + b"\x07\x00"
+    groups = long(0x5200, 0x9230, b"SQ", item(ITEM, implicit) + item(SEQUENCE_END), UNDEFINED)
+    private = struct.pack("<HHI", 9, 0x1001, 3) + b"abc"
+    pixels = struct.pack("<HHI", 0x7FE0, 0x10, 4) + b"abcd"
+    data = file(private, MODALITY, groups, pixels)
+    content = read_content(data)
+    assert content.damage == "" and content.elements.text(tags.MODALITY) == "CT"
+    assert content.elements.items(tags.FRAME_GROUPS)[0].short(tags.ROWS) == 7
+    assert [data[start : start + length] for start, length in content.pixels] == [b"abcd"]
+
+
+def test_the_length_of_an_item_is_no_type():
+    inside = long(9, 0x1001, b"OB", bytes(0x4143 - 12))
+    content = read_content(file(long(0x5200, 0x9230, b"SQ", item(ITEM, inside)), MODALITY))
+    assert content.damage == "" and content.elements.text(tags.MODALITY) == "CT"
+
+
 def test_compressed_pixels_within_a_sequence_are_passed_over():
     icon = long(0x7FE0, 0x10, b"OB", item(ITEM, b"junk") + item(SEQUENCE_END), UNDEFINED)
     icons = long(0x88, 0x200, b"SQ", item(ITEM, icon + item(ITEM_END), UNDEFINED) + item(SEQUENCE_END), UNDEFINED)
@@ -85,7 +103,8 @@ def test_fragments_may_lack_their_end_mark():
     [
         ((MODALITY, b"\x08\x00"), "ends within an element"),
         ((MODALITY, long(8, 0x5, b"UN", b"", 1000)), r"\(0008,0005\) has 1000 bytes .* where 0 are left"),
-        ((MODALITY, short(0, 0, b"\0\0", b"")), "has no type"),
+        ((MODALITY, short(0, 0, b"\0\0", b"")), r"\(0000,0000\) at byte 170, which no file holds"),
+        ((MODALITY, short(8, 5, b"lo", b"")), r"\(0008,0005\) has 28524 bytes"),
         ((MODALITY, long(8, 5, b"SQ", item(ITEM, b"", UNDEFINED), UNDEFINED)), "an item has no end"),
         ((MODALITY, long(8, 5, b"SQ", item(ITEM), UNDEFINED)), "a sequence has no end"),
         ((MODALITY, long(8, 5, b"SQ", MODALITY * 2, UNDEFINED)), "where an item should begin"),

@@ -18,6 +18,7 @@ MARK = b"DICM"
 IMPLICIT, EXPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
 _ENCAPSULATED = ("1.2.840.10008.1.2.4.", "1.2.840.10008.1.2.5")  # JPEG of every kind, and run lengths
 _META_GROUP, _ITEMS_GROUP = b"\x02\x00", 0xFFFE
+_NO_GROUP = 0  # no element is of group 0, but zeros often lie where damage is
 _ITEM, _END_OF_ITEM, _END_OF_SEQUENCE = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
 _LONG = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
@@ -110,7 +111,7 @@ class _Walk:
     @classmethod
     def of(cls, data: mmap | bytes, syntax: str) -> _Walk:
         if syntax not in (IMPLICIT, EXPLICIT, BIG_ENDIAN) and not syntax.startswith(_ENCAPSULATED):
-            raise Malformed(f"its transfer syntax {syntax[:64] or 'is missing'} cannot be read")
+            raise Malformed(f"its transfer syntax {syntax[:64]} cannot be read" if syntax else "it has no transfer syntax")
         return cls(data, len(data), big_endian=syntax == BIG_ENDIAN, explicit=syntax != IMPLICIT)
 
     def header(self, at: int) -> tuple[int, bytes, int, int]:
@@ -118,15 +119,20 @@ class _Walk:
         self._require(at, 8)
         group, element = self._tag.unpack_from(self.data, at)
         tag = group << 16 | element
-        if group == _ITEMS_GROUP or not self.explicit:
-            return tag, b"", self._long.unpack_from(self.data, at + 4)[0], at + 8
         representation = self.data[at + 4 : at + 6]
+        is_typed = self.explicit and group != _ITEMS_GROUP and representation.isalpha() and representation.isupper()
+        if not is_typed:
+            return tag, b"", self._untyped(tag, at), at + 8
         if representation not in _LONG:
-            if not (representation.isalpha() and representation.isupper()):
-                raise Malformed(f"the element {_name(tag)} at byte {at} has no type")
             return tag, representation, self._short.unpack_from(self.data, at + 6)[0], at + 8
         self._require(at, 12)
         return tag, representation, self._long.unpack_from(self.data, at + 8)[0], at + 12
+
+    def _untyped(self, tag: int, at: int) -> int:
+        """The length of an implicit element: some writers put these among explicit ones."""
+        if tag >> 16 == _NO_GROUP:
+            raise Malformed(f"{_name(tag)} at byte {at}, which no file holds")
+        return int(self._long.unpack_from(self.data, at + 4)[0])
 
     def meta(self, into: Elements) -> int:
         """Keep what the file says of itself; where the data set begins comes back."""
