@@ -125,6 +125,14 @@ def test_sequences_within_each_other_have_an_end():
     assert "more than 16 sequences" in read_content(file(nested)).damage
 
 
+def test_elements_of_a_file_have_an_end(monkeypatch):
+    monkeypatch.setattr("flarekit.volumes.dicom.elements._MOST_ELEMENTS", 1000)
+    empty = short(9, 0x10, b"LO", b"")
+    assert read_content(file(empty * 900)).damage == ""
+    for elements in (empty * 1100, long(8, 5, b"SQ", item(ITEM, empty * 300) * 4, UNDEFINED)):
+        assert "more than 1000 elements" in read_content(file(elements)).damage
+
+
 def test_numbers_that_are_none_are_told_from_missing_ones():
     content = read_content(file(short(0x28, 0x1052, b"DS", b"x "), short(0x28, 0x1053, b"DS", b"  "), PIXELS))
     assert content.elements.number(tags.INTERCEPT, 0.0) != content.elements.number(tags.INTERCEPT, 0.0)

@@ -6,8 +6,10 @@ description was checked here. Encodings: PS3.5 section 7; the file's beginning: 
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from mmap import mmap
 
@@ -23,6 +25,7 @@ _ITEM, _END_OF_ITEM, _END_OF_SEQUENCE = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
 _LONG = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 _DEEPEST = 16  # sequences within sequences; real files have up to about 6
+_MOST_ELEMENTS = 1 << 21  # in a file: a second or two; an enhanced image has some hundred for every frame
 _MOST_ITEMS = 1 << 16  # in a sequence: eight bytes in the file are a hundred times as many in memory
 
 Span = tuple[int, int]  # where bytes begin in the file, and how many they are
@@ -103,20 +106,31 @@ def read_content(data: mmap | bytes) -> Content:
 class _Walk:
     """Goes from element to element of one file, never beyond its end."""
 
-    def __init__(self, data: mmap | bytes, end: int, *, big_endian: bool = False, explicit: bool = True) -> None:
+    def __init__(
+        self,
+        data: mmap | bytes,
+        end: int,
+        *,
+        big_endian: bool = False,
+        explicit: bool = True,
+        counted: Iterator[int] | None = None,
+    ) -> None:
         self.data, self.end, self.explicit = data, end, explicit
+        self._counted = counted or itertools.count(1)  # elements of the file so far
         self.order = ">" if big_endian else "<"
         self._tag, self._short, self._long = (struct.Struct(self.order + form) for form in ("HH", "H", "I"))
 
     @classmethod
     def of(cls, data: mmap | bytes, syntax: str) -> _Walk:
         if syntax not in (IMPLICIT, EXPLICIT, BIG_ENDIAN) and not syntax.startswith(_ENCAPSULATED):
-            raise Malformed(f"its transfer syntax {syntax[:64]} cannot be read" if syntax else "it has no transfer syntax")
+            raise Malformed(f"its transfer syntax {syntax[:64] or '(none)'} cannot be read")
         return cls(data, len(data), big_endian=syntax == BIG_ENDIAN, explicit=syntax != IMPLICIT)
 
     def header(self, at: int) -> tuple[int, bytes, int, int]:
         """Tag, value representation, length, and where the value begins."""
         self._require(at, 8)
+        if next(self._counted) > _MOST_ELEMENTS:
+            raise Malformed(f"it has more than {_MOST_ELEMENTS} elements")
         group, element = self._tag.unpack_from(self.data, at)
         tag = group << 16 | element
         representation = self.data[at + 4 : at + 6]
@@ -222,7 +236,7 @@ class _Walk:
         explicit = self.explicit and not implicit
         if end == self.end and explicit == self.explicit:
             return self
-        return _Walk(self.data, end, big_endian=self.order == ">", explicit=explicit)
+        return _Walk(self.data, end, big_endian=self.order == ">", explicit=explicit, counted=self._counted)
 
     def _after(self, tag: int, start: int, length: int) -> int:
         if length > self.end - start:
