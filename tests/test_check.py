@@ -115,6 +115,10 @@ def test_a_sound_data_set_has_one_row_a_case_and_no_finding(data):
         (lambda hu: np.where(hu > 200, np.inf, hu).astype(np.float64), (ERROR, "nan")),
         (lambda hu: np.abs(hu.astype(np.int32) * 3) + 1, (WARNING, "all-positive")),
         (lambda hu: np.clip(hu, -60, 30), (WARNING, "narrow")),
+        (lambda hu: hu + 1000, (WARNING, "all-positive")),
+        (lambda hu: np.clip(hu, -160, 240), (WARNING, "clipped")),
+        (lambda hu: np.clip(hu, -1024, 240), (WARNING, "clipped")),
+        (lambda hu: np.clip(hu, -500, 3071), (WARNING, "clipped")),
         (lambda hu: hu.astype(np.int16).view(np.uint16), (WARNING, "all-positive")),
         (lambda hu: np.where(hu < -900, -3024, hu).astype(np.int16), (NOTE, "padding")),
         (lambda hu: anatomy(), (ERROR, "label-map")),
@@ -242,6 +246,15 @@ def test_an_organ_that_nobody_is_said_to_have_labelled_is_not_missed(data):
 def test_organs_that_are_not_said_to_be_labelled_are_named(data):
     data.case().describe(labelled_organs=["liver"])
     assert data.found() == [(WARNING, "unlabelled-organs", "label")]
+
+
+def test_a_mirror_that_no_header_tells_of_is_seen_where_left_and_right_are_exchanged(data):
+    mirrored = anatomy()[..., ::-1]
+    data.case("a").case("b", image=painting(1)[..., ::-1], label=mirrored)
+    assert data.found() == [(WARNING, "sides", "label")]
+    one_kidney = np.where(mirrored == 13, 0, np.where(np.isin(mirrored, (7, 8)), 0, mirrored))
+    data.case("b", image=painting(1)[..., ::-1], label=one_kidney)
+    assert data.found() == []
 
 
 @pytest.mark.parametrize("voxels", [0.4, 3.0])

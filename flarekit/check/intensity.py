@@ -15,6 +15,9 @@ _NORMALISED = 20  # z-scores and the like lie within
 _FEW_VALUES = 60  # different values that a label map may have
 _PADDING_HU = -1100  # nothing in a patient is thinner than air
 _UNDERSHOT_PERCENT = 0.1
+_FAT_HU = -100  # somewhere in a CT there is fat, or air
+_AIR_HU, _BONE_HU = -900, 1000  # a CT in HU ends beyond them, but for a window it was clipped to
+_CLIPPED_SHARE = 0.01  # of the voxels that have the lowest value, or the highest
 _THINNEST_HU, _DENSEST_HU = -32768, 32767  # what a voxel can hold
 
 
@@ -59,18 +62,28 @@ def _not_hu(facts: FileFacts, sample: np.ndarray) -> Finding:
 
 def _doubts(facts: FileFacts, sample: np.ndarray) -> Iterator[Finding]:
     first, last = np.percentile(sample, (1, 99))
-    if _above_padding(sample) >= 0:
+    lowest = _above_padding(sample)
+    if last - first < _NARROW_HU and lowest < 0:
+        yield _warning("narrow", f"98 % of the values lie in {first:g}..{last:g}: too narrow for a CT in HU.")
+    elif lowest >= _FAT_HU:
         yield _warning(
             "all-positive",
-            f"values of {facts.low:g}..{facts.high:g}, none but padding below 0: no CT in HU, or one with an offset "
-            "that is not plain to see. If you know it is, take it off with --hu-offset N.",
+            f"values of {facts.low:g}..{facts.high:g}, no fat and no air but for padding: no CT in HU, or one with an "
+            "offset that is not plain to see. If you know it is, take it off with --hu-offset N.",
         )
-    elif last - first < _NARROW_HU:
-        yield _warning("narrow", f"98 % of the values lie in {first:g}..{last:g}: too narrow for a CT in HU.")
+    elif _is_clipped(facts, sample):
+        text = f"values end sharply at {facts.low:g} and {facts.high:g}: clipped to a window? {_AGAIN}"
+        yield _warning("clipped", text)
     if facts.high > _DENSEST_HU:
         yield _warning("huge", f"values up to {facts.high:g}: read as {_DENSEST_HU}. Were negative numbers unsigned?")
     if facts.low < _PADDING_HU:
         yield Finding(severity=NOTE, code="padding", file=IMAGE, text=f"values from {facts.low:g}: padding, as air.")
+
+
+def _is_clipped(facts: FileFacts, sample: np.ndarray) -> bool:
+    shares = [np.count_nonzero(sample == end) / sample.size for end in (facts.low, facts.high)]
+    is_sharp = [share > _CLIPPED_SHARE for share in shares]
+    return bool((facts.low > _AIR_HU and is_sharp[0]) or (facts.high < _BONE_HU and is_sharp[1]))
 
 
 def _above_padding(sample: np.ndarray) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from flarekit.check.findings import ERROR, IMAGE, LABEL, WARNING, Finding
 from flarekit.check.label_ids import Naming
+from flarekit.check.sides import left_and_right
 from flarekit.data.layouts import (
     DESCRIPTION,
     LabelledOrgans,
@@ -115,8 +116,7 @@ def _naming(parts: Sequence[Path], dataset_json: Path | None) -> tuple[Naming | 
 def _unpaired(organs: LabelSet) -> Iterator[Finding]:
     """A warning where organs are left and right by name and a mirrored image would still keep their labels."""
     paired = {name for pair in organs.pairs for name in pair}
-    sides = [(name, name.replace("left", "right")) for name in organs.names if "left" in name]
-    if missing := [[left, right] for left, right in sides if right in organs.names and left not in paired]:
+    if missing := [[left, right] for left, right in left_and_right(organs) if left not in paired]:
         text = f'dataset.json should say which organs a mirror exchanges: "pairs": {json.dumps(missing)}.'
         yield Finding(severity=WARNING, code="pairs", text=text, file=LABEL)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from flarekit.check.findings import ERROR, LABEL, NOTE, WARNING, Finding
+from flarekit.check.sides import side_findings
 from flarekit.check.stored import StoredVolume, scaled
 from flarekit.errors import InputError
 from flarekit.labels import LabelSet
@@ -58,12 +59,15 @@ def label_findings(
 ) -> tuple[dict[int, int], list[Finding]]:
     """Voxels by id, and what is wrong with them; `labelled` are the classes that the label map should cover."""
     try:
-        voxels = count_ids(read_ids(stored))
+        ids = read_ids(stored)
     except InputError as error:
         return {}, [Finding(severity=ERROR, code=NOT_IDS, file=LABEL, text=f"{error.what}. {error.remedy}")]
-    findings = list(_type_findings(stored))
+    voxels, findings = count_ids(ids), list(_type_findings(stored))
     if naming is not None:
-        findings += _id_findings(voxels, labelled, naming)
+        wrong = list(_id_findings(voxels, labelled, naming))
+        findings += wrong
+        if all(finding.severity != ERROR for finding in wrong):  # ids mean what they should
+            findings += side_findings(ids, naming.organs)
     return voxels, findings
 
 
