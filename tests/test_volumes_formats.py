@@ -208,6 +208,7 @@ def test_series_vectors_and_colours_are_refused_in_every_format(tmp_path, suffix
         ({"space_origin": "(0,0,inf)"}, "'space origin'"),
         ({"kinds": "RGB-color domain domain"}, "'kinds'"),
         ({"line_skip": "3"}, "'line skip'"),
+        ({"space_directions": None, "axis_mins": "1 2 3"}, "'axis mins'"),
         ({"byte_skip": "-2"}, "'byte skip'"),
         ({"byte_skip": "1000000000000"}, "speaks of"),
         ({"data_file": "LIST"}, "'data file' says 'LIST'"),
@@ -261,8 +262,9 @@ def test_a_metaimage_header_that_cannot_be_is_refused_by_its_field(tmp_path, fie
 )
 def test_the_voxels_of_a_nrrd_may_lie_in_a_file_beside_it(tmp_path, fields, content):
     (tmp_path / "ct.raw").write_bytes(content)
-    volume = read_volume(nrrd(tmp_path / "ct.nrrd", b"", **fields, data_file="ct.raw"))
-    assert np.array_equal(volume.to_source_axes(), HU)
+    for name, beside in (("ct.nrrd", "ct.raw"), ("ct.nhdr", "./ct.raw")):
+        volume = read_volume(nrrd(tmp_path / name, b"", **fields, data_file=beside))
+        assert np.array_equal(volume.to_source_axes(), HU)
 
 
 @pytest.mark.parametrize(
@@ -272,8 +274,9 @@ def test_the_voxels_of_a_nrrd_may_lie_in_a_file_beside_it(tmp_path, fields, cont
 )  # fmt: skip
 def test_the_voxels_of_a_metaimage_may_lie_in_a_file_beside_it(tmp_path, fields, content):
     (tmp_path / "ct.raw").write_bytes(content)
-    volume = read_volume(meta(tmp_path / "ct.mhd", b"", **fields, ElementDataFile="ct.raw"))
-    assert np.array_equal(volume.to_source_axes(), HU)
+    for beside in ("ct.raw", "./ct.raw"):
+        volume = read_volume(meta(tmp_path / "ct.mhd", b"", **fields, ElementDataFile=beside))
+        assert np.array_equal(volume.to_source_axes(), HU)
 
 
 def test_pipes_and_devices_are_no_volumes(tmp_path):
@@ -299,6 +302,13 @@ def test_a_field_that_is_there_twice_is_refused(tmp_path):
     path = nrrd(tmp_path / "ct.nrrd")
     path.write_bytes(path.read_bytes().replace(b"endian", b"sizes: 1 1 1\nendian", 1))
     assert "'sizes' is there twice" in refusal(path)
+
+
+def test_a_field_may_be_there_under_two_names_that_agree(tmp_path):
+    path = meta(tmp_path / "ct.mha", ElementByteOrderMSB="False", Position=META["Offset"], BinaryData="T")
+    assert np.array_equal(read_volume(path).to_source_axes(), HU)
+    with pytest.raises(InputError, match="'BinaryDataByteOrderMSB' is there twice"):
+        read_volume(meta(tmp_path / "ct.mha", ElementByteOrderMSB="True"))
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
-NRRD_SUFFIXES = (".nrrd",)
+NRRD_SUFFIXES = (".nrrd", ".nhdr")
 METAIMAGE_SUFFIXES = (".mha", ".mhd")
 SUFFIXES = NIFTI_SUFFIXES + NRRD_SUFFIXES + METAIMAGE_SUFFIXES
 DICOM_SUFFIXES = (".dcm", ".zip")  # DICOM files may have any name, and often have this one

@@ -34,7 +34,7 @@ _NAMES = (
     "ElementType", "ElementSpacing", "ElementSize", "TransformMatrix", "Offset", "HeaderSize", "ElementDataFile",
 )  # fmt: skip
 _FIELDS = {name.lower(): name for name in _NAMES} | _SYNONYMS
-_FLAGS = {"true": True, "1": True, "false": False, "0": False}
+_FLAGS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 _MOST_AXES = 10
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 

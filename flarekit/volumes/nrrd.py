@@ -99,6 +99,8 @@ def _directions(header: TextHeader, dimension: int) -> list[np.ndarray | None]:
     if header.integers("dimension") != (dimension,) or dimension > _MOST_AXES:
         raise header.refusal("dimension")
     if "space directions" not in header.fields:
+        if "axis mins" in header.fields:  # an older way to say where a volume lies
+            raise header.refusal("axis mins")
         return list(np.diag(header.numbers("spacings", dimension, np.ones(dimension)))[:, :3])
     vectors = _VECTOR.findall(header.text("space directions"))
     if len(vectors) != dimension:

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def read_volume(path: Path, *, hu_offset: HuOffset = AUTO, series: str | None = None) -> Volume:
-    """A CT as int16 HU (Z, H, W), from .nii, .nii.gz, .nrrd, .mha, .mhd, or DICOM (a folder, its zip, or many frames).
+    """A CT as int16 HU (Z, H, W), from one of `SUFFIXES` or DICOM (a folder, its zip, or many frames).
 
     Values are rounded to whole HU and clipped to what int16 holds; a single slice is a volume with Z = 1.
     `hu_offset` is taken off them (0: nothing); `auto` takes off 1024 where they are plainly HU + 1024, and says so.

@@ -25,10 +25,10 @@ class TextHeader:
 
     @classmethod
     def of(cls, pairs: Iterable[tuple[str, str]]) -> TextHeader:
-        """A header of (name, value) pairs. Raises ValueError when a name is there twice."""
+        """A header of (name, value) pairs. Raises ValueError when a name is there twice with different values."""
         fields: dict[str, str] = {}
         for name, value in pairs:
-            if name in fields:
+            if fields.get(name, value) != value:
                 raise ValueError(f"its field '{name}' is there twice")
             fields[name] = value
         return cls(fields)
@@ -69,7 +69,7 @@ class TextHeader:
 
     def file_beside(self, name: str, path: Path) -> Path:
         """The file that field `name` names in the folder of `path`; other folders, lists and devices are refused."""
-        value = self.text(name)
+        value = self.text(name).removeprefix("./")
         if Path(value).name != value or not (beside := path.with_name(value)).is_file():
             raise ValueError(f"{self.refusal(name)}, which is no file beside it")
         return beside
