@@ -60,3 +60,14 @@ def test_greys_become_0_to_1():
 def test_sizes_that_cannot_be_are_refused(fields):
     with pytest.raises(ValueError):
         PreprocessingConfig(**fields)
+
+
+@pytest.mark.parametrize("native", [(40, 61), (90, 70), (64, 96)])
+def test_weights_do_what_from_network_does_for_any_part(native: tuple[int, int]) -> None:
+    config = PreprocessingConfig(spacing_mm=2.0, canvas=96)
+    grid = NetworkGrid.of(native, (1.5, 2.0) if native != (64, 96) else (2.0, 2.0), config)
+    planes = torch.rand(2, *grid.canvas)
+    rows, columns = grid.from_network_weights()
+    whole = grid.from_network(planes[None])[0]
+    torch.testing.assert_close(rows @ planes @ columns.T, whole)
+    torch.testing.assert_close(rows[5:9] @ planes @ columns[3:30].T, whole[:, 5:9, 3:30])

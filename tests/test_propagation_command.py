@@ -198,3 +198,41 @@ def test_a_file_that_is_read_is_never_replaced(case: Files, run_cli, read: str) 
     outcome = run_cli(*arguments(case)[:4], target, *arguments(case)[5:], "--overwrite")
     assert outcome.code == 4 and "is read and cannot be written too" in outcome.stderr
     assert target.read_bytes() == before
+
+
+def test_a_partly_drawn_slice_is_searched_for_the_organs_it_does_not_hold(case: Files, run_cli) -> None:
+    assert run_cli(*arguments(case, "--json")).code == 0
+    whole = written(case)
+    outcome = run_cli(*arguments(case, "--partial", "--overwrite", "--json"))
+    assert outcome.code == 0, outcome.stderr
+    report = json.loads(outcome.stdout)
+    assert report["filled"] == list(range(9))
+    assert all(organ["confidence"][2] == 1 for organ in report["organs"] if organ["id"] == 1)
+    partial = written(case)
+    assert not np.isin(whole[2], (6, 40)).any()
+    for z, ids in ((2, (1,)), (6, (6, 40))):
+        assert np.array_equal(np.isin(partial[z], ids), np.isin(case.ids[z], ids))
+
+
+def test_refined_slices_count_as_filled(case: Files, run_cli) -> None:
+    outcome = run_cli(*arguments(case, "--refine", "--json"))
+    assert json.loads(outcome.stdout)["filled"] == list(range(9))
+
+
+def test_all_slices_drawn_leave_nothing_to_fill(case: Files, run_cli) -> None:
+    nibabel.save(nibabel.Nifti1Image(np.repeat(case.ids[2:3], 9, axis=0), AFFINE), case.drawn)
+    outcome = run_cli(*arguments(case))
+    assert outcome.code == 0, outcome.stderr
+    assert np.array_equal(written(case), np.repeat(case.ids[2:3], 9, axis=0))
+
+
+def test_a_budget_too_small_is_refused_in_one_line(case: Files, run_cli) -> None:
+    nibabel.save(nibabel.Nifti1Image(np.repeat(case.ids[2:3], 9, axis=0), AFFINE), case.drawn)
+    outcome = run_cli(*arguments(case, "--memory-budget-mb", "0"))
+    assert outcome.code == 2 and not case.output.exists()
+
+
+def test_dense_and_outlines_can_be_chosen(case: Files, run_cli) -> None:
+    outcome = run_cli(*arguments(case, "--dense", "--no-outlines", "--json"))
+    settings = json.loads(outcome.stdout)["settings"]
+    assert settings["dense"] is True and settings["outlines"]["use"] is False
