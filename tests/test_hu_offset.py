@@ -1,4 +1,4 @@
-"""`--hu-offset` of the commands that read CT: a volume stored as HU + 1024 gives what the true one gives, and says so."""
+"""`--hu-offset`: a volume stored as HU + 1024 gives what the true one gives, and says so."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from segmentation_doubles import publish_tiny
 from flarekit.config.phantom import RECIPES
 from flarekit.data.store import SliceStore
 from flarekit.phantom import canonical_volume, paint, synthetic_anatomy
-from flarekit.volumes import write_labels, write_volume
+from flarekit.volumes import read_labels, write_labels, write_volume
 
 SPACING_MM = (15.0, 6.0, 7.0)
 
@@ -71,6 +71,16 @@ def test_segment_records_what_it_took_off(run_cli, shifted, tmp_path, option, re
     )  # fmt: skip
     assert outcome.code == 0 and json.loads(outcome.stdout)["hu_offset"] == recorded
     assert ("holds HU + 1024" in outcome.stderr) == (option == "auto")
+
+
+def test_the_offset_changes_no_mask(run_cli, shifted, tmp_path):
+    publish_tiny("tiny")
+    write_volume(tmp_path / "true.nii.gz", canonical_volume(hu(), SPACING_MM))
+    for path, mask in ((shifted, "shifted"), (tmp_path / "true.nii.gz", "true")):
+        options = ("--model", "tiny", "--no-propagation", "--device", "cpu")
+        assert run_cli("segment", path, "-o", tmp_path / f"{mask}-mask.nii.gz", *options).code == 0
+    masks = [read_labels(tmp_path / f"{mask}-mask.nii.gz").array for mask in ("shifted", "true")]
+    assert masks[0].any() and np.array_equal(*masks)
 
 
 def test_propagate_records_what_it_took_off(run_cli, shifted, tmp_path):

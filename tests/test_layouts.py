@@ -178,6 +178,17 @@ def test_what_cannot_be_a_data_set(tmp_path):
         find_cases(tmp_path)
 
 
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "images").mkdir()
+
+    def refuse(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(InputError, match="images: cannot be looked into"):
+        find_cases(tmp_path)
+
+
 def test_labels_without_images_are_refused(tmp_path):
     flare22(tmp_path)
     touch(tmp_path / "labels" / "FLARE22_Tr_0009.nii.gz")

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, pairwise
@@ -130,9 +131,10 @@ def parts_of(path: Path) -> list[Path]:
     """The data sets in an input: itself, or the folders in it that are laid out as data sets. Raises InputError."""
     if not os.path.exists(path):  # unlike Path.exists, False for a name that is too long
         raise InputError("does not exist", where=path, remedy="Check the path.")
-    if not path.is_dir() or layout_of(path) or volumes_in(path):
-        return [path]
-    return [folder for folder in sorted(path.iterdir()) if folder.is_dir() and layout_of(folder)] or [path]
+    with _looking_into(path):
+        if not path.is_dir() or layout_of(path) or volumes_in(path):
+            return [path]
+        return [folder for folder in sorted(path.iterdir()) if folder.is_dir() and layout_of(folder)] or [path]
 
 
 def layout_of(folder: Path) -> tuple[Path, Path] | None:
@@ -243,9 +245,23 @@ def _label_maps(folder: Path) -> dict[str, Path]:
 
 
 def volumes_in(folder: Path) -> list[Path]:
-    """The folder's volume files by their endings, sorted; hidden ones are left out."""
-    files = sorted(folder.iterdir())
+    """The folder's volume files by their endings, sorted; hidden ones are left out. Raises InputError."""
+    with _looking_into(folder):
+        files = sorted(folder.iterdir())
     return [f for f in files if f.name.lower().endswith(SUFFIXES) and not f.name.startswith(".")]
+
+
+@contextmanager
+def _looking_into(folder: Path) -> Iterator[None]:
+    """Turns the operating system's refusals to list a folder into InputError."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"cannot be looked into ({error.strerror})",
+            where=error.filename or folder,
+            remedy="Check that you may read it.",
+        ) from error
 
 
 def case_name(image: Path) -> str:
