@@ -69,6 +69,15 @@ def test_what_is_not_dicom_is_not_unpacked(archive, temporary):
         assert sorted(file.name[7:] for file in folder.iterdir()) == [f"IM000{n}.dcm" for n in range(4)]
 
 
+def test_a_member_without_a_name_is_read_like_any_other(archive, tmp_path, temporary):
+    nameless = zipfile.ZipInfo("IM")
+    nameless.filename = ""
+    with zipfile.ZipFile(tmp_path / "nameless.zip", "w") as copy, zipfile.ZipFile(archive) as opened:
+        for number, name in enumerate(opened.namelist()):
+            copy.writestr(name if number else nameless, opened.read(name))
+    assert np.array_equal(read_volume(tmp_path / "nameless.zip").array, HU)
+
+
 def test_no_member_leaves_the_temporary_folder(archive, tmp_path, temporary):
     stray = next((tmp_path / "ct").iterdir()).read_bytes()
     for name in ("../../stray.dcm", "/tmp/stray.dcm", "export", "export/series"):

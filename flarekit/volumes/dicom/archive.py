@@ -52,7 +52,7 @@ def _extract(archive: Path, folder: Path) -> dict[str, str]:
     """The members by the name they got in `folder`."""
     try:
         with zipfile.ZipFile(archive) as opened:
-            members = [info for info in opened.infolist() if not info.is_dir()]
+            members = [info for info in opened.infolist() if not info.filename.endswith("/")]  # a name may be empty
             _require_harmless(archive, members, shutil.disk_usage(folder).free)
             names = {f"{number:06d}-{_plain(info)}": info for number, info in enumerate(members)}
             return {name: info.filename for name, info in names.items() if _copy(opened, info, folder / name)}
