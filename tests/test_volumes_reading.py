@@ -69,6 +69,15 @@ def test_a_single_slice_is_a_volume(tmp_path):
     assert volume.array.shape == (1, 5, 4)
 
 
+def test_a_file_is_unpacked_by_its_content_whatever_its_name(tmp_path):
+    save(tmp_path / "a.nii", ramp())
+    save(tmp_path / "b.nii.gz", ramp())
+    (tmp_path / "a.nii").rename(tmp_path / "plain.nii.gz")
+    (tmp_path / "b.nii.gz").rename(tmp_path / "packed.nii")
+    for name in ("plain.nii.gz", "packed.nii"):
+        assert np.array_equal(read_volume(tmp_path / name).to_source_axes(), ramp())
+
+
 def test_a_file_is_not_shadowed_by_its_uncompressed_namesake(tmp_path):
     save(tmp_path / "ct.nii", ramp() + 5)
     save(tmp_path / "ct.nii.gz", ramp())

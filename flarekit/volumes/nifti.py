@@ -22,6 +22,7 @@ from flarekit.volumes.refusal import not_three_axes, refusing
 from flarekit.volumes.stored import StoredVoxels, read_voxels
 
 _SCANNER = 1  # NIfTI's code for coordinates in the scanner's space
+_GZIP = b"\x1f\x8b"  # how a gzip file starts
 _LONGEST_BYTES = 540  # NIfTI-2's header
 _NIFTI2 = tuple((540).to_bytes(4, order) for order in ("little", "big"))  # how a NIfTI-2 header starts
 
@@ -56,7 +57,7 @@ def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
     image.set_sform(affine, code=_SCANNER)
     image.set_qform(affine, code=_SCANNER)
     with path.open("wb") as file:
-        if _is_packed(path):
+        if path.suffix.lower() == ".gz":
             _compress(image, file)
         else:
             image.to_stream(file)
@@ -65,7 +66,7 @@ def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
 def _head(path: Path) -> bytes:
     """What the file begins with, enough for the longer of the two headers and shorter only where the file is."""
     with path.open("rb") as file:
-        return Inflater(file).read(_LONGEST_BYTES) if _is_packed(path) else file.read(_LONGEST_BYTES)
+        return Inflater(file).read(_LONGEST_BYTES) if _holds_gzip(path) else file.read(_LONGEST_BYTES)
 
 
 def _header(head: bytes) -> nibabel.Nifti1Header:
@@ -80,7 +81,7 @@ def _header(head: bytes) -> nibabel.Nifti1Header:
 def _stored(header: nibabel.Nifti1Header, path: Path) -> StoredVoxels:
     shape = _three_axes(header.get_data_shape(), path)
     dtype, offset = header.get_data_dtype(), header.get_data_offset()
-    if _is_packed(path):
+    if _holds_gzip(path):
         return StoredVoxels(path=path, dtype=dtype, shape=shape, is_deflated=True, skipped=offset)
     return StoredVoxels(path=path, dtype=dtype, shape=shape, offset=offset)
 
@@ -92,8 +93,10 @@ def _three_axes(shape: tuple[int, ...], path: Path) -> tuple[int, ...]:
     return kept
 
 
-def _is_packed(path: Path) -> bool:
-    return path.suffix.lower() == ".gz"
+def _holds_gzip(path: Path) -> bool:
+    """By its content: files lose or gain a .gz when they are renamed."""
+    with path.open("rb") as file:
+        return file.read(len(_GZIP)) == _GZIP
 
 
 def _compress(image: nibabel.Nifti1Image, file: IO[bytes]) -> None:
