@@ -1,4 +1,4 @@
-"""Volumes to and from SimpleITK, which is LPS, and NRRD and MetaImage written through it."""
+"""NRRD and MetaImage written through SimpleITK, which is LPS."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-
-from flarekit.errors import InputError
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -25,29 +23,6 @@ def write_itk(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
         sitk.WriteImage(image, str(path), useCompression=True)
     except RuntimeError as error:
         raise OSError("SimpleITK gave up: is the disk full?") from error
-
-
-def array_view(image: sitk.Image) -> np.ndarray:
-    """A read-only view (I, J, K); it lives as long as the image does."""
-    array: np.ndarray = sitk.GetArrayViewFromImage(image).transpose(2, 1, 0)
-    return array
-
-
-def affine_of(image: sitk.Image) -> np.ndarray:
-    """(4, 4) float64, voxel (i, j, k, 1) to RAS+ mm."""
-    affine = np.eye(4)
-    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
-    affine[:3, 3] = image.GetOrigin()
-    return _LPS_TO_RAS @ affine
-
-
-def unreadable(path: Path) -> InputError:
-    """The error for a file that SimpleITK gives up on."""
-    return InputError(
-        "cannot be read: it is damaged, cut short, or not a volume",
-        where=path,
-        remedy="Copy or download it again, or convert it to .nii.gz.",
-    )
 
 
 def silence() -> None:

@@ -16,7 +16,6 @@ class RawVolume:
     slope: float = 1.0  # a voxel's value is array * slope + intercept
     intercept: float = 0.0
     stored_shape: tuple[int, ...] | None = None  # as the file says it, where `array` left axes of length 1 out
-    owner: object = None  # keeps the memory behind `array` alive
 
     @property
     def is_scaled(self) -> bool:

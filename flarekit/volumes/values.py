@@ -89,7 +89,7 @@ def _number_in_file(z: int, array: np.ndarray, raw: RawVolume) -> int:
 
 
 def _narrowed(ids: np.ndarray) -> np.ndarray:
-    """Always a copy: `ids` may be a view of memory that goes with the file's reader."""
+    """Always a copy: `ids` may be a view of what was read, which stays as it is."""
     fits = ids.min() >= 0 and ids.max() <= 255
     return np.array(ids, dtype=np.uint8 if fits else np.int32, order="C")
 
