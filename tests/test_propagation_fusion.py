@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from flarekit.propagation.fusion import confidence, fuse
+from flarekit.propagation.fusion import confidence, fuse, winners
 from flarekit.propagation.memory import Frame, MemoryBank
 
 
@@ -44,8 +44,21 @@ def test_confidence_is_the_mean_probability_of_the_pixels_an_object_takes() -> N
     torch.testing.assert_close(confidence(probabilities), torch.tensor([0.75, 0.9]))
 
 
+def test_the_first_of_equal_planes_wins() -> None:
+    planes = torch.randint(0, 3, (5, 7, 9), generator=torch.Generator().manual_seed(0)).float()
+    largest = planes == planes.amax(dim=0)
+    assert torch.equal(winners(planes), largest.int().argmax(dim=0))
+    assert winners(planes[:1]).shape == (7, 9) and not winners(planes[:1]).any()
+
+
 def frame(z: int, value: float, usable: bool = True) -> Frame:
-    return Frame(z=z, key=torch.zeros(1, 2), value=torch.full((1, 1, 1), value), shows=torch.ones(1, 1, dtype=torch.bool), usable=torch.tensor([usable]))
+    return Frame(
+        z=z,
+        key=torch.zeros(1, 2),
+        value=torch.full((1, 1, 1), value),
+        shows=torch.ones(1, 1, dtype=torch.bool),
+        usable=torch.tensor([usable]),
+    )
 
 
 def read(bank: MemoryBank, z: int = 0, bias: float = 0.0) -> float:

@@ -25,6 +25,15 @@ def fuse(below: Tensor, above: Tensor, distances_mm: tuple[float, float], fusion
     return logits.softmax(dim=0)
 
 
+def winners(planes: Tensor) -> Tensor:
+    """(h, w) int64: the first of the largest planes (n, h, w), one by one as argmax is slow across planes."""
+    index, best = torch.zeros(planes.shape[1:], dtype=torch.int64, device=planes.device), planes[0]
+    for row in range(1, len(planes)):
+        index = torch.where(planes[row] > best, row, index)
+        best = torch.maximum(best, planes[row])
+    return index
+
+
 def confidence(probabilities: Tensor) -> Tensor:
     """(K,) in 0..1 from probabilities (K+1, h, w), background first.
 
@@ -32,7 +41,7 @@ def confidence(probabilities: Tensor) -> Tensor:
     largest probability stays below 1.
     """
     labels = torch.arange(1, len(probabilities), device=probabilities.device)
-    taken = probabilities.argmax(dim=0) == labels[:, None, None]
+    taken = winners(probabilities) == labels[:, None, None]
     own = probabilities[1:]
     pixels = taken.sum(dim=(1, 2))
     inside = (own * taken).sum(dim=(1, 2)) / pixels.clamp_min(1)

@@ -12,7 +12,7 @@ from torch import Tensor
 from flarekit.data.grid import NetworkGrid
 from flarekit.propagation.boxes import TOKEN_PX
 from flarekit.propagation.found import Found
-from flarekit.propagation.fusion import FLOOR, confidence
+from flarekit.propagation.fusion import FLOOR, confidence, winners
 from flarekit.propagation.outlines import Outlines, Region
 
 
@@ -64,7 +64,7 @@ def decide(
     odds[[row for row, k in enumerate(found.objects) if k in barred]] = -torch.inf
     labels = torch.tensor((0, *(k + 1 for k in found.objects)), dtype=torch.uint8, device=odds.device)
     planes = torch.cat((torch.zeros_like(odds[:1]), odds))
-    classes[region] = labels[planes.argmax(dim=0)].cpu().numpy()
+    classes[region] = labels[winners(planes)].cpu().numpy()
     sure[list(found.objects)] = confidence(planes.softmax(dim=0)).cpu()
     return Decision(classes, sure)
 
