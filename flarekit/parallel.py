@@ -24,6 +24,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _CONNECT_S = 5.0  # a scheduler answers within milliseconds, once it has started
+_LONGEST_GREETING_BYTES = 1 << 20  # it takes some hundreds; text, taken for a number, is far beyond
 _PATIENCE_S = 30.0  # with no result for so long, look whether the cluster still has workers
 _RESTART_S = 60.0  # a worker that a nanny starts anew is back in seconds
 
@@ -152,7 +153,28 @@ def _connected(address: str) -> Iterator[Any]:
 
 
 def _require_scheduler(address: str) -> None:
-    """Raises unless something listens there: a Client that finds nothing takes half a minute to go away."""
+    """Raises unless a scheduler listens there: a Client that finds none, or something else, waits for minutes."""
+    scheme, host, port = _parts(address)
+    deadline = time.monotonic() + _CONNECT_S
+    while True:
+        try:
+            with socket.create_connection((host, port), timeout=_CONNECT_S) as connection:
+                greeted = scheme == "tls" or _greets(connection)  # TLS waits for the client to speak first
+            break
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise _no_answer(address) from error
+        time.sleep(0.1)
+    if not greeted:
+        raise MissingDependency(
+            "something else than a scheduler answers",
+            where=address,
+            remedy="Give the scheduler's own port, 8786 unless it was told another; its dashboard's is no use here.",
+        )
+
+
+def _parts(address: str) -> tuple[str, str, int]:
+    """Scheme, host and port. Raises UsageError."""
     try:
         parts = urlsplit(address)
         host, port = parts.hostname, parts.port
@@ -160,14 +182,16 @@ def _require_scheduler(address: str) -> None:
         host, port = None, None
     if not address.startswith(("tcp://", "tls://")) or host is None or port is None:
         raise UsageError(f"{address!r} is not the address of a scheduler", remedy="Write it as tcp://host:8786.")
-    deadline = time.monotonic() + _CONNECT_S
-    while True:
-        try:
-            return socket.create_connection((host, port), timeout=_CONNECT_S).close()
-        except OSError as error:
-            if time.monotonic() > deadline:
-                raise _no_answer(address) from error
-        time.sleep(0.1)
+    return parts.scheme, host, port
+
+
+def _greets(connection: socket.socket) -> bool:
+    """Whether the other end opens with the length of a short message, as every process of dask.distributed does.
+
+    Raises TimeoutError where it says nothing.
+    """
+    length = connection.recv(8, socket.MSG_WAITALL)
+    return len(length) == 8 and int.from_bytes(length, "little") < _LONGEST_GREETING_BYTES
 
 
 @contextmanager

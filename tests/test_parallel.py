@@ -6,8 +6,10 @@ import builtins
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -143,6 +145,26 @@ def test_a_scheduler_that_dies_is_an_error(tmp_path):
     with dask_cluster(tmp_path) as cluster, pytest.raises(MissingDependency, match="no scheduler answers"):
         for _ in run_cases(square_slowly, range(100), scheduler=cluster.address):
             cluster.scheduler.kill()
+
+
+@pytest.mark.parametrize(
+    ("spoken", "message"),
+    [(b"", "no scheduler answers"), (b"HTTP/1.0 400 Bad request\r\n", "something else than a scheduler answers")],
+    ids=["silent", "dashboard"],
+)
+def test_a_port_where_no_scheduler_listens_is_an_error_soon(spoken, message, monkeypatch):
+    monkeypatch.setattr(parallel, "_CONNECT_S", 0.3)
+    accepted: list[socket.socket] = []
+
+    def answer() -> None:
+        accepted.append(server.accept()[0])
+        accepted[0].sendall(spoken)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=answer, daemon=True).start()
+        with pytest.raises(MissingDependency, match=message):
+            list(run_cases(square, [1], scheduler=f"tcp://127.0.0.1:{server.getsockname()[1]}"))
+    accepted[0].close()
 
 
 @pytest.mark.parametrize("address", ["host:8786", "http://host:8786", "tcp://host", "tcp://:8786", "tcp://host:port"])
