@@ -36,6 +36,16 @@ def test_the_data_type_is_kept(tmp_path, dtype):
     assert header["sform_code"] == header["qform_code"] == 1
 
 
+@pytest.mark.parametrize(("shear", "code"), [(0.5, 0), (0.001, 1)])
+def test_a_sheared_grid_is_no_qform_that_would_turn_it(tmp_path, caplog, shear, code):
+    affine = np.array([[-0.8, 0, 0, 9], [0, -0.8, shear, 8], [0, 0, 2.5, 7], [0, 0, 0, 1]])
+    volume = Volume.from_source(np.arange(60_000, dtype=np.int16).reshape(30, 40, 50), affine)
+    write_volume(tmp_path / "ct.nii", volume)
+    assert nibabel.load(tmp_path / "ct.nii").header["qform_code"] == code
+    np.testing.assert_allclose(read_volume(tmp_path / "ct.nii").affine, volume.affine, atol=1e-6)
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize("name", ["ct.mhd", "ct.png", "ct", "ct.gz"])
 def test_an_ending_that_names_no_format_is_refused(tmp_path, name):
     with pytest.raises(OutputError, match=name):

@@ -16,7 +16,7 @@ import nibabel
 import numpy as np
 
 from flarekit.volumes.inflate import Inflater
-from flarekit.volumes.nifti_geometry import affine_mm, check_orientation
+from flarekit.volumes.nifti_geometry import affine_mm, check_orientation, quarrel
 from flarekit.volumes.raw import RawVolume
 from flarekit.volumes.refusal import not_three_axes, refusing
 from flarekit.volumes.stored import StoredVoxels, read_voxels
@@ -51,11 +51,16 @@ def read_nifti(path: Path) -> RawVolume:
 
 
 def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
-    """Write an array (I, J, K), `affine` in both of NIfTI's forms; the same input gives the same bytes."""
+    """Write an array (I, J, K), `affine` in both of NIfTI's forms; the same input gives the same bytes.
+
+    A sheared grid, as of a tilted gantry, goes into the sform alone: a qform cannot say it, and would be believed.
+    """
     image = nibabel.Nifti1Image(array, affine, dtype=array.dtype)
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code=_SCANNER)
     image.set_qform(affine, code=_SCANNER)
+    if quarrel(image.header, image.get_qform()):
+        image.set_qform(None, code=0)
     with path.open("wb") as file:
         if path.suffix.lower() == ".gz":
             _compress(image, file)

@@ -50,16 +50,20 @@ def _compare_forms(header: nibabel.Nifti1Header, path: Path) -> None:
     if qform is None:
         logger.warning("%s: its qform is no rotation; the sform is used.", path)
         return
+    if apart := quarrel(header, qform):
+        logger.warning(
+            "%s: its sform and qform differ by up to %.3g mm and %.2g degrees; the sform is used.",
+            path,
+            apart * _to_mm(header)[0, 0],
+            _angle_deg(header.get_sform()[:3, :3], qform[:3, :3]),
+        )
+
+
+def quarrel(header: nibabel.Nifti1Header, qform: np.ndarray) -> float:
+    """How far from the sform `qform` puts a voxel at most, in the header's unit; 0 where it may be rounding."""
     sform = header.get_sform()
     apart = _farthest(sform - qform, header.get_data_shape()[:3])
-    if not apart > _QUARREL_VOXELS * np.linalg.norm(sform[:3, :3], axis=0).min():
-        return
-    logger.warning(
-        "%s: its sform and qform differ by up to %.3g mm and %.2g degrees; the sform is used.",
-        path,
-        apart * _to_mm(header)[0, 0],
-        _angle_deg(sform[:3, :3], qform[:3, :3]),
-    )
+    return apart if apart > _QUARREL_VOXELS * np.linalg.norm(sform[:3, :3], axis=0).min() else 0.0
 
 
 def _qform(header: nibabel.Nifti1Header) -> np.ndarray | None:
