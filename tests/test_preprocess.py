@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from flarekit.data import preprocess as preprocessing
 from flarekit.data.layouts import CaseFiles, find_cases
 from flarekit.data.preprocess import REDONE, SKIPPED, WRITTEN, preprocess
 from flarekit.data.store import SliceStore, StoreConfig
 from flarekit.errors import InputError, OutputError
 from flarekit.labels import FLARE22
+from flarekit.volumes.dicom import header
 
 SHAPE = (5, 4, 3)
 CT_AFFINE = np.diag([0.8, 0.9, 2.5, 1.0])  # RAS
@@ -117,6 +120,38 @@ def test_one_broken_case_does_not_stop_the_others(run_cli, data_set, tmp_path):
     assert "broken_0000.nii.gz" in result["cases"][2]["error"]
     assert "1 of 3 cases failed: broken" in stderr
     assert SliceStore.open(tmp_path / "store").cases == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "failure", "said"),
+    [
+        ("sha256", OSError(errno.EIO, "Input/output error"), "cannot be read (Input/output error)"),
+        ("write_case", MemoryError(), "takes more memory than there is"),
+    ],
+)
+def test_a_case_on_a_failing_disk_or_too_large_does_not_stop_the_others(
+    run_cli, data_set, tmp_path, monkeypatch, stage, failure, said
+):
+    works = getattr(preprocessing, stage)
+
+    def fail_for_b(path, *arguments, **keywords):
+        if path.name.startswith("b"):
+            raise failure
+        return works(path, *arguments, **keywords)
+
+    monkeypatch.setattr(preprocessing, stage, fail_for_b)
+    code, result, _ = run_json(run_cli, data_set, "-o", tmp_path / "store")
+    assert code == 7 and statuses(result) == {"a": WRITTEN, "b": "failed"}
+    error = result["cases"][1]["error"]
+    assert said in error and "b_0000.nii.gz" in error
+
+
+def test_volumes_in_a_plain_folder_are_not_opened_to_look_for_dicom(data_set, monkeypatch):
+    def refuse(file):
+        raise InputError("cannot be opened", where=file)
+
+    monkeypatch.setattr(header, "starts_like_dicom", refuse)
+    assert [case.name for case in find_cases(data_set / "images").cases] == ["a", "b"]
 
 
 def test_a_single_broken_case_ends_with_its_own_code(run_cli, tmp_path):

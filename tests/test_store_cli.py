@@ -112,6 +112,7 @@ def test_verify_names_cut_foreign_and_misplaced_cases(run_cli, data_set, tmp_pat
     run_cli("preprocess", data_set, "-o", tmp_path / "baked", "--bake-windows")
     store = tmp_path / "store"
     shutil.copy(tmp_path / "baked" / "a.h5", store / "baked.h5")
+    shutil.copy(store / "a.h5", store / "misnamed.h5")
     (store / "cut.h5").write_bytes((store / "a.h5").read_bytes()[:-1])
     (store / "empty.h5").touch()
     with h5py.File(store / "foreign.h5", "w") as file:
@@ -119,6 +120,7 @@ def test_verify_names_cut_foreign_and_misplaced_cases(run_cli, data_set, tmp_pat
     outcome, found = verified(run_cli, store, "--workers", "2")
     assert outcome.code == 3
     assert {name for name, (status, _) in found.items() if status == "ok"} == {"a", "b"}
+    assert found["misnamed"] == ("damaged", "holds the case 'a'")
     assert "baked windows 'paper'" in found["baked"][1] and "not a case" in found["foreign"][1]
 
 

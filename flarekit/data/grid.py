@@ -20,9 +20,7 @@ class NetworkGrid:
     canvas: tuple[int, int]  # (h, w) pixels of the network's input, never smaller than `resampled`
 
     @classmethod
-    def of(
-        cls, native: tuple[int, int], spacing_mm: tuple[float, float], config: PreprocessingConfig
-    ) -> NetworkGrid:
+    def of(cls, native: tuple[int, int], spacing_mm: tuple[float, float], config: PreprocessingConfig) -> NetworkGrid:
         """The grid for slices of (H, W) pixels at in-plane spacing (h, w) in mm."""
         scale_h, scale_w = (1.0, 1.0) if config.spacing_mm is None else (s / config.spacing_mm for s in spacing_mm)
         resampled = max(1, round(native[0] * scale_h)), max(1, round(native[1] * scale_w))

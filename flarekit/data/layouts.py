@@ -163,7 +163,8 @@ def cases_of(path: Path, labelled: LabelledOrgans) -> list[CaseFiles]:
         return [CaseFiles(name=case_name(path), image=path)]
     if layout := layout_of(path):
         return _paired(*layout, labelled)
-    volumes, dicom = volumes_in(path), holds_dicom(path)
+    volumes = volumes_in(path)
+    dicom = holds_dicom(path, besides=set(volumes))  # a volume that cannot be opened is for its own case to say
     if volumes and dicom:
         raise InputError(
             "holds volumes as well as DICOM",

@@ -120,10 +120,18 @@ def _read_classes(case: CaseFiles, volume: Volume, store: SliceStore) -> np.ndar
 
 
 def _digest(path: Path, series: str | None = None) -> str:
-    """SHA-256 of a volume's file or files, or of a folder's files and the DICOM series that is meant."""
+    """SHA-256 of a volume's file or files, or of a folder's files and the DICOM series that is meant.
+
+    Raises InputError.
+    """
     if not path.exists():
         raise InputError("does not exist", where=path, remedy="Check the path.")
-    digests = [sha256(file) for file in files_of(path)] + ([] if series is None else [series])
+    try:
+        digests = [sha256(file) for file in files_of(path)] + ([] if series is None else [series])
+    except OSError as error:
+        raise InputError(
+            f"cannot be read ({error.strerror or error})", where=path, remedy="Check its permissions, and its disk."
+        ) from error
     return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
@@ -132,6 +140,9 @@ def _reported(case: CaseFiles, store: SliceStore, overwrite: bool) -> CaseResult
         return store_case(case, store, overwrite=overwrite)
     except FlarekitError as error:
         return CaseResult(name=case.name, status=FAILED, error=str(error))
+    except MemoryError:
+        reason = "takes more memory than there is. Run again with fewer --workers."
+        return CaseResult(name=case.name, status=FAILED, error=f"{case.image}: {reason}")
 
 
 def _result_of(case: CaseFiles, result: CaseResult | Lost) -> CaseResult:

@@ -36,7 +36,7 @@ def verify(store: SliceStore, *, workers: int = 0) -> Iterator[CaseCheck]:
 
 
 def verify_case(path: Path, config: StoreConfig) -> CaseCheck:
-    """One case: its bytes against its checksum, or all voxels read where it has none; its header against the store."""
+    """One case: its bytes against its checksum, or all voxels read without one; its header against store and name."""
     check = partial(CaseCheck, name=path.stem, size_bytes=path.stat().st_size)
     try:
         whole = is_whole(path)
@@ -52,6 +52,8 @@ def verify_case(path: Path, config: StoreConfig) -> CaseCheck:
     made = StoreConfig(labels=case.header.label_set, baked=case.header.baked)
     if difference := config.difference(made):
         return check(status=DAMAGED, problem=f"does not belong to this store: {difference}")
+    if case.name != path.stem:
+        return check(status=DAMAGED, problem=f"holds the case {case.name!r}")
     return check(status=NO_CHECKSUM if whole is None else OK)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
@@ -105,10 +105,14 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(_walk(folder))
 
 
-def holds_dicom(folder: Path) -> bool:
-    """Whether any file directly in the folder starts like DICOM. Raises InputError when one cannot be opened."""
+def holds_dicom(folder: Path, *, besides: Set[Path] = frozenset()) -> bool:
+    """Whether any file directly in the folder starts like DICOM, those aside that are known to be something else.
+
+    Raises InputError when one cannot be opened.
+    """
     with _opening(folder):
-        return any(starts_like_dicom(file) for file in sorted(folder.iterdir()) if file.is_file())
+        files = [file for file in sorted(folder.iterdir()) if file.is_file() and file not in besides]
+    return any(map(starts_like_dicom, files))
 
 
 def holds_dicom_below(folder: Path) -> bool:
