@@ -13,7 +13,7 @@ ROOT = Path(flarekit.__file__).parent
 LAYERS = (
     {"cli", "__main__"},
     {"pipeline", "selftrain", "bench", "docker", "demo", "doctor"},
-    {"reference", "propagation", "consensus", "training", "evaluation", "report", "phantom"},
+    {"reference", "propagation", "suggestion", "consensus", "training", "evaluation", "report", "phantom"},
     {"checkpoints"},
     {"models", "data", "check"},
     {"ops", "volumes"},

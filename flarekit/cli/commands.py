@@ -12,11 +12,13 @@ from flarekit.cli.preprocess import preprocess
 from flarekit.cli.propagate import propagate
 from flarekit.cli.pseudolabel import pseudolabel
 from flarekit.cli.segment import segment
+from flarekit.cli.suggest import suggest
 
 # The order of `flarekit --help`: from a first look over training to labels, then what surrounds them.
 app.command(epilog="Example: `flarekit demo -o flarekit-demo`")(demo)
 app.command(epilog="Example: `flarekit segment case.nii.gz -o mask.nii.gz --overlay mask.png`")(segment)
 app.command(epilog="Example: `flarekit propagate ct.nii.gz sketch.nii.gz -o mask.nii.gz --slices 10,30,50`")(propagate)
+app.command(epilog="Example: `flarekit suggest ct.nii.gz sketch.nii.gz --picture next.png`")(suggest)
 app.command(epilog="Example: `flarekit check FLARE22Train --workers 2`")(check)
 app.command(epilog="Example: `flarekit preprocess FLARE22Train -o stores/flare22 --workers 2`")(preprocess)
 app.add_typer(store.app, name="store")

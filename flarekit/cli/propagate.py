@@ -111,7 +111,7 @@ def propagate(
         Registry.default().load(model, kind="propagation", challenge=challenge),
         config,
         slices=None if slices is None else parse_slices(slices),
-        ids=_ids(organs, labels),
+        ids=chosen_ids(organs, labels),
         partial=partial,
         labels=labels,
         device=resolve_device(device),
@@ -130,7 +130,8 @@ def organ_table(report: Mapping) -> Table:
     return console.table(title, ("organ", "mL", "mean confidence", "lowest"), rows)
 
 
-def _ids(organs: str | None, labels: LabelSet) -> set[int] | None:
+def chosen_ids(organs: str | None, labels: LabelSet) -> set[int] | None:
+    """The label ids that `--organs` names, None where it is not given. Raises UsageError."""
     if organs is None:
         return None
     wanted = [organ.strip() for organ in organs.split(",") if organ.strip()]

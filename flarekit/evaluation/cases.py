@@ -51,6 +51,16 @@ def pair_cases(predicted: Path, true: Path) -> tuple[Pair, ...]:
     return tuple(Pair(name=name, predicted=predictions[name], true=truths[name]) for name in sorted(truths))
 
 
+def labelled_cases(image: Path, labels: Path) -> tuple[Pair, ...]:
+    """A CT (a file, or a folder of DICOM files) and its label map, or the CTs and label maps of two folders.
+
+    Raises InputError as `pair_cases` does.
+    """
+    if labels.is_dir():
+        return pair_cases(image, labels)
+    return (Pair(name=_case(image), predicted=image, true=labels),)
+
+
 def score_pairs(
     pairs: Sequence[Pair], labels: LabelSet, labelled: LabelledOrgans | None = None
 ) -> Iterator[CaseScores]:

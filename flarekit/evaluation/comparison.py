@@ -1,9 +1,10 @@
-"""Propagation and its rivals on a labelled case, from its files."""
+"""Propagation and its rivals on labelled cases, from their files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from flarekit.config.propagation import PropagationConfig
 from flarekit.evaluation.propagation import (
     Filler,
     FillScore,
+    first_slices,
     propagation_filler,
     rival_fillers,
     score_filler,
@@ -54,11 +56,26 @@ def compare_on_files(
     }
 
 
+def mean_of_cases(reports: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The results of several cases as one: means over cases of what each method scored, without the organs."""
+    columns = zip(*(report["results"] for report in reports), strict=True)
+    return [_mean_entry(entries, reports[0]["methods"]) for entries in columns]
+
+
+def _mean_entry(entries: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> dict[str, Any]:
+    first = {"every": entries[0]["every"], "offsets": max(entry["offsets"] for entry in entries)}
+    given = {"annotated": round(fmean(entry["annotated"] for entry in entries), 2)}
+    return first | given | {m: {"mean": round(fmean(entry[m]["mean"] for entry in entries), 4)} for m in methods}
+
+
 def _compare(
     fillers: Mapping[str, Filler], truth: np.ndarray, labels: LabelSet, every: int, offsets: int
 ) -> dict[str, Any]:
     scores = {name: score_filler(filler, truth, every=every, offsets=offsets) for name, filler in fillers.items()}
-    return {"every": every, "offsets": offsets} | {name: _entry(s, labels) for name, s in scores.items()}
+    given = fmean(len(range(first, len(truth), every)) for first in first_slices(every, offsets))
+    return {"every": every, "offsets": offsets, "annotated": round(given, 2)} | {
+        name: _entry(s, labels) for name, s in scores.items()
+    }
 
 
 def _entry(score: FillScore, labels: LabelSet) -> dict[str, Any]:

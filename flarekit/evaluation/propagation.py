@@ -71,8 +71,7 @@ def score_filler(filler: Filler, truth: np.ndarray, *, every: int, offsets: int)
     """
     if every < 2 or not 1 <= offsets <= every:
         raise ValueError(f"every is at least 2 and offsets lie in 1..every, got {every} and {offsets}")
-    firsts = [step * every // offsets for step in range(offsets)]
-    runs = [_score_run(filler, truth, range(first, len(truth), every)) for first in firsts]
+    runs = [_score_run(filler, truth, range(first, len(truth), every)) for first in first_slices(every, offsets)]
     runs = [run for run in runs if run]
     if not runs:
         raise InputError(
@@ -84,6 +83,11 @@ def score_filler(filler: Filler, truth: np.ndarray, *, every: int, offsets: int)
         organs={organ: fmean(run[organ] for run in runs if organ in run) for organ in found},
         mean=fmean(fmean(run.values()) for run in runs),
     )
+
+
+def first_slices(every: int, offsets: int) -> list[int]:
+    """The first given slices of `offsets` runs, evenly stepped through the `every` possible ones."""
+    return [step * every // offsets for step in range(offsets)]
 
 
 def _score_run(filler: Filler, truth: np.ndarray, given: range) -> dict[int, float]:

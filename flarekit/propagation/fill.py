@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from flarekit.propagation.native import NativeGrid, decide
 from flarekit.propagation.outlines import Outlines
 from flarekit.propagation.propagate import SliceResult, propagate
 from flarekit.propagation.ranges import filled_slices
+from flarekit.propagation.views import Views
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +37,10 @@ def fill_slices(
     config: PropagationConfig,
     *,
     frame_mask: Mapping[int, np.ndarray] | None = None,
+    only: Collection[int] | None = None,
+    views: Views | None = None,
 ) -> Iterator[FilledSlice]:
-    """All slices in range (see `propagate`), each once, one slice in memory at a time.
+    """All slices in range, each once, one slice in memory at a time; `only` and `views` as for `propagate`.
 
     `annotated` maps slice numbers to classes (H, W) uint8 in the volume's own pixels: 0 background, object k
     as k + 1 with k below `objects`; other values belong to no object. `frame_mask` maps slice numbers to (K,)
@@ -46,11 +49,11 @@ def fill_slices(
     """
     masks = _NetworkMasks(slices, annotated, objects)
     known = {z: np.ones(objects, dtype=bool) for z in annotated} | dict(frame_mask or {})
-    results = propagate(
-        network, slices, masks, config, frame_mask={z: torch.from_numpy(mask) for z, mask in known.items()}
-    )
+    network_known = {z: torch.from_numpy(mask) for z, mask in known.items()}
+    results = propagate(network, slices, masks, config, frame_mask=network_known, only=only, views=views)
     finish = _Finish(slices, annotated, known, config, next(network.parameters()).device)
-    total = len(filled_slices(annotated, len(slices), config))
+    filled = filled_slices(annotated, len(slices), config)
+    total = sum(only is None or z in only or z in annotated for z in filled)
     for result in tqdm(results, desc="propagating", unit="slice", total=total, disable=None, leave=False):
         yield finish(result)
 

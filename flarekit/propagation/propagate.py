@@ -10,7 +10,7 @@ the other direction.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -51,26 +51,32 @@ def propagate(
     config: PropagationConfig,
     *,
     frame_mask: Mapping[int, Tensor] | None = None,
+    only: Collection[int] | None = None,
+    views: Views | None = None,
 ) -> Iterator[SliceResult]:
     """Results of all slices in range, each once: annotated ones first, then the gaps from the lowest up.
 
     `annotated` maps slice numbers to masks (K, h, w) float32 in 0..1 on the network's grid, objects not
     overlapping; an empty mask says that the object is not there. `frame_mask` maps slice numbers to (K,) bool,
     the objects annotated on that slice (all of them where it says nothing); others are propagated there as on
-    any slice. Annotated masks come out as they went in; an object annotated nowhere is found nowhere. The
-    network is put in evaluation mode and answers on its own device. Raises ValueError without an annotated
-    slice, or when a slice number is not one of the volume's.
+    any slice. Annotated masks come out as they went in; an object annotated nowhere is found nowhere. With
+    `only`, no other slices without annotation are answered for. `views` of these slices are used again, so that
+    a second call looks at none twice. The network is put in evaluation mode and answers on its own device. Raises
+    ValueError without an annotated slice, when a slice number is not one of the volume's, or where `only` would
+    leave out slices that are to be remembered.
     """
     outside = sorted(z for z in annotated if not 0 <= z < len(slices))
     if not annotated or outside:
         raise ValueError(f"annotated slices lie in 0..{len(slices) - 1}, got {outside or 'none'}")
+    if only is not None and config.memory_every:
+        raise ValueError("every slice is answered for where propagated slices are remembered")
     given = Given(annotated, frame_mask or {}, next(network.parameters()).device)
-    views = Views(network.eval(), slices, config.views_mb)
+    views = views or Views(network.eval(), slices, config.views_mb)
     walk = _Walk(views, slices.spacing_z_mm, config, _fill_memory(views, given, config))
     for z in given.slices:
         yield walk.found(z) if config.refine else walk.annotated(z, *given.on(z))
     for gap in gaps(given.slices, len(slices), config):
-        yield from walk.both_ways(gap) if config.memory_every else walk.single_pass(gap)
+        yield from walk.both_ways(gap) if config.memory_every else walk.single_pass(gap, only)
 
 
 @dataclass(frozen=True)
@@ -136,10 +142,11 @@ class _Walk:
             sure[~known] = confidence(planes)[~known]
         return SliceResult(z=z, frame=frame, found=Found(tuple(range(len(masks))), frame, planes), confidence=sure)
 
-    def single_pass(self, gap: Gap) -> Iterator[SliceResult]:
-        """The slices of a gap, each read from the annotated slices alone."""
+    def single_pass(self, gap: Gap, only: Collection[int] | None) -> Iterator[SliceResult]:
+        """The slices of a gap (those in `only`), each read from the annotated slices alone."""
         for z in gap.slices:
-            yield self.found(z)
+            if only is None or z in only:
+                yield self.found(z)
 
     def both_ways(self, gap: Gap) -> Iterator[SliceResult]:
         """The slices of a gap, walked upwards and downwards with a growing memory, and fused where both came."""
