@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flarekit.config.reference import BACKENDS
 from flarekit.errors import MissingDependency, UsageError
 
 if TYPE_CHECKING:
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+Backend = Annotated[
+    str,
+    typer.Option(
+        "--backend",
+        help=f"What runs the reference module: {', '.join(BACKENDS)}. onnx (install flarekit[onnx]) is faster on a "
+        "CPU, and runs there only; it exports the networks once. The propagation is always run by torch.",
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes beside this one; 0 works inline.")]
 Scheduler = Annotated[
@@ -78,3 +87,8 @@ def resolve_device(name: str) -> torch.device:
     if not present.get(device.type, False):
         raise MissingDependency(f"this machine has no device {name!r}", remedy="Use --device cpu.")
     return device
+
+
+def device_for(backend: str, name: str) -> torch.device:
+    """`resolve_device`, but `auto` is the CPU where the backend runs nowhere else. Raises what that does."""
+    return resolve_device("cpu" if (backend, name) == ("onnx", "auto") else name)

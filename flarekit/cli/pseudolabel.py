@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flarekit.cli import console
-from flarekit.cli.options import Challenge, Device, HuOffset, Json, resolve_device
+from flarekit.cli.options import Backend, Challenge, Device, HuOffset, Json, device_for
+from flarekit.config.reference import BACKENDS
 from flarekit.errors import PartialFailure
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def pseudolabel(
     hu_offset: HuOffset = "auto",
     challenge: Challenge = False,
     device: Device = "auto",
+    backend: Backend = BACKENDS[0],
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start anew, over the ledger and labels that are there.")
     ] = False,
@@ -49,9 +51,9 @@ def pseudolabel(
     settings = round_settings([registry.card(name) for name in names], threshold=threshold, number=round_number)
     cases = find_cases(inputs, hu_offset=parse_offset(hu_offset)).cases
     require_writable(output / LEDGER)
-    target = resolve_device(device)
+    target = device_for(backend, device)
     loaded = [registry.load(name, kind="reference", challenge=challenge) for name in names]
-    modules = [ReferenceModule(each, device=target) for each in loaded]
+    modules = [ReferenceModule(each, device=target, backend=backend) for each in loaded]
     if overwrite:
         start_ledger(output, overwrite=True)
     _report(output, run_round(cases, modules, output, settings), as_json=json)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flarekit.cli import console
-from flarekit.cli.options import Challenge, Device, HuOffset, Json, Overwrite, Series, resolve_device
-from flarekit.config.reference import SELECTIONS, SamplingConfig, SelectionConfig
+from flarekit.cli.options import Backend, Challenge, Device, HuOffset, Json, Overwrite, Series, device_for
+from flarekit.config.reference import BACKENDS, SELECTIONS, SamplingConfig, SelectionConfig
 from flarekit.config.segment import SegmentConfig
 from flarekit.errors import UsageError
 
@@ -53,6 +53,7 @@ def segment(
     series: Series = None,
     hu_offset: HuOffset = "auto",
     device: Device = "auto",
+    backend: Backend = BACKENDS[0],
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
@@ -64,7 +65,8 @@ def segment(
     files = SegmentFiles.of(case, output, overlay, series=series, hu_offset=parse_offset(hu_offset))
     files.check(overwrite=overwrite)
     propagation = None if no_propagation else propagation_model
-    models = load_models(model, propagation, resolve_device(device), challenge=challenge)
+    target = device_for(backend, device)
+    models = load_models(model, propagation, target, challenge=challenge, backend=backend)
     segmentation, result = segment_file(files, models, config, overwrite=overwrite)
     console.emit(result, organ_table(segmentation), f"Wrote {files.mask}.", as_json=json)
 

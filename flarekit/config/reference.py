@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+BACKENDS = ("torch", "onnx")  # what runs the reference module's networks
 SELECTIONS = ("largest-area", "most-classes", "most-certain")
 
 

@@ -196,7 +196,7 @@ class TransUNet(nn.Module):
         if height % 32 or width % 32:
             raise ValueError(f"the input's sides are multiples of 32, got {height} x {width}")
         x = self.decoder(*self.transformer(image))
-        place = position.to(x).reshape(-1, 1, 1, 1).expand(len(x), 1, height, width)
+        place = position.to(x).reshape(-1, 1, 1, 1).expand(x.shape[0], 1, height, width)
         return self.head(torch.cat((x, place), dim=1))
 
     def parts(self) -> dict[str, nn.Module]:

@@ -72,15 +72,17 @@ class SegmentModels:
 
 
 def load_models(
-    reference: str, propagation: str | None, device: torch.device, *, challenge: bool = False
+    reference: str, propagation: str | None, device: torch.device, *, challenge: bool = False, backend: str = "torch"
 ) -> SegmentModels:
-    """The checkpoints of these names from the default registry.
+    """The checkpoints of these names from the default registry; `backend` runs the reference module.
 
-    `challenge` refuses those that a challenge's rules do not allow. Raises CheckpointError.
+    `challenge` refuses those that a challenge's rules do not allow. Raises CheckpointError, and what
+    `ReferenceModule` raises of the backend.
     """
     registry = Registry.default()
+    loaded = registry.load(reference, kind="reference", challenge=challenge)
     return SegmentModels(
-        reference=ReferenceModule(registry.load(reference, kind="reference", challenge=challenge), device=device),
+        reference=ReferenceModule(loaded, device=device, backend=backend),
         propagation=registry.load(propagation, kind="propagation", challenge=challenge) if propagation else None,
     )
 
@@ -107,7 +109,7 @@ def segment_file(
     if models.propagation is not None:
         cards["propagation"] = models.propagation.card
     segmentation = replace(segmentation, seconds=watch.seconds)
-    report = sidecar(segmentation, volume, cards, config)
+    report = sidecar(segmentation, volume, cards, config) | {"backend": models.reference.backend}
     files.write_json(sidecar_path(case.mask), report, overwrite=overwrite)
     return segmentation, report
 

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flarekit.checkpoints import Card, Loaded
 from flarekit.config.preprocessing import PreprocessingConfig
+from flarekit.config.reference import BACKENDS
 from flarekit.data.slices import VolumeSlices
-from flarekit.errors import CheckpointError
+from flarekit.errors import CheckpointError, UsageError
 from flarekit.labels import LabelSet
+from flarekit.models import DeepLabV3Plus, TransUNet
+from flarekit.reference.onnx import OnnxNetwork
 
 
 class ReferenceModule:
-    """The networks of a reference checkpoint on one device. Raises CheckpointError on another kind."""
+    """The networks of a reference checkpoint on one device, run by torch or by ONNX Runtime.
 
-    def __init__(self, loaded: Loaded, *, device: torch.device | str = "cpu", batch_slices: int = 4) -> None:
+    Raises CheckpointError on another kind; UsageError on another backend, or when ONNX Runtime would have to run
+    on a device other than the CPU; MissingDependency when it is not installed.
+    """
+
+    def __init__(
+        self, loaded: Loaded, *, device: torch.device | str = "cpu", backend: str = "torch", batch_slices: int = 4
+    ) -> None:
         if loaded.card.kind != "reference":
             raise CheckpointError(f"{loaded.card.reference} is no reference checkpoint")
         self.card: Card = loaded.card
-        self.device, self.batch_slices = torch.device(device), batch_slices
-        self.networks = [network.to(self.device).eval() for network in loaded.networks.values()]
+        self.device, self.backend, self.batch_slices = torch.device(device), backend, batch_slices
+        require_backend(backend, self.device)
+        self.networks = [_runner(network.to(self.device).eval(), backend) for network in loaded.networks.values()]
 
     @property
     def labels(self) -> LabelSet:
@@ -56,3 +67,19 @@ class ReferenceModule:
                 f"{self.card.reference} gives values that are not finite", remedy="Train it again, or use another."
             )
         return total / len(self.networks)
+
+
+def require_backend(backend: str, device: torch.device) -> None:
+    """Raises UsageError when there is no such backend, or it does not run on that device."""
+    if backend not in BACKENDS:
+        raise UsageError(f"unknown backend {backend!r}", remedy=f"Use one of {', '.join(BACKENDS)}.")
+    if backend == "onnx" and device.type != "cpu":
+        raise UsageError(
+            f"the backend onnx runs on the CPU, not on {device}", remedy="Use --device cpu, or --backend torch."
+        )
+
+
+def _runner(network: nn.Module, backend: str) -> Callable[[Tensor, Tensor], Tensor]:
+    if backend == "torch":
+        return network
+    return OnnxNetwork(cast(TransUNet | DeepLabV3Plus, network))
