@@ -135,10 +135,11 @@ class StoredCase:
         if baked is None:
             return window_slices(torch.from_numpy(self.hu(z)), preset)
         if baked.ranges_hu != preset.ranges_hu:
+            other = f"not {preset.name!r}" if preset.name != baked.name else "and baked ones can no longer be moved"
             raise InputError(
-                f"was stored with the windows {baked.name!r}, not {preset.name!r}",
+                f"was stored with the windows {baked.name!r}, {other}",
                 where=self.path,
-                remedy="Preprocess the cases again without --bake-windows.",
+                remedy="Preprocess the cases again without --bake-windows, or leave the windows as they are.",
             )
         return torch.from_numpy(self._read("image", z))
 
