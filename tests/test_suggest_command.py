@@ -113,7 +113,6 @@ def test_a_mask_that_was_propagated_says_where_organs_are(case: Files, run_cli, 
     call = ("suggest", case.image, case.drawn, "--mask", mask, "--organs", "liver", "-n", 1, *MODELS, "none", "--json")
     report = json.loads(run_cli(*call).stdout)
     assert report["suggestions"][0]["slice"] > 8
-    assert [organ["confidence"] for organ in report["suggestions"][0]["organs"]] == [None]
 
 
 def test_what_makes_no_sense_is_refused_before_any_work(case: Files, run_cli, tmp_path: Path) -> None:

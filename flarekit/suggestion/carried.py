@@ -1,4 +1,4 @@
-"""What the annotated slices say of the others: their masks carried once from all of them, and once from either half.
+"""What the annotated slices say of the others: their masks carried from either half of them.
 
 Of the annotated slices every second one goes to one half, so that the nearest ones below and above a slice lie in
 different halves: where the halves disagree, so do the two directions.
@@ -6,7 +6,7 @@ different halves: where the halves disagree, so do the two directions.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from flarekit.checkpoints import Loaded
 from flarekit.config.propagation import PropagationConfig
 from flarekit.data.slices import VolumeSlices
 from flarekit.models import STCN
-from flarekit.propagation import fill_slices
+from flarekit.propagation import FilledSlice, fill_slices
 from flarekit.propagation.views import Views
 from flarekit.volumes import Volume
 
@@ -28,9 +28,19 @@ class Carried:
     """K objects on the slices that were looked at, the annotated ones among them."""
 
     slices: tuple[int, ...]  # ascending, S of them
-    area_px: np.ndarray  # (K, S) int64
+    area_px: np.ndarray  # (K, S) mean of the halves that know the object
     disagreement: np.ndarray  # (K, S) in 0..1; NaN where a half does not know the object
-    confidence: np.ndarray  # (K, S) in 0..1
+    confidence: np.ndarray  # (K, S) in 0..1, mean of the halves that know the object
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Half:
+    """What half of the annotated slices say of S slices."""
+
+    knows: np.ndarray  # (K,) bool: objects that they show
+    classes: dict[int, np.ndarray]  # (H, W) uint8 by slice number
+    area_px: np.ndarray  # (K, S)
+    confidence: np.ndarray  # (K, S)
 
 
 class Carrier:
@@ -45,40 +55,42 @@ class Carrier:
 
     def masks(self, annotated: Annotated, objects: int, only: Collection[int]) -> dict[int, np.ndarray]:
         """Classes (H, W) of the annotated slices and of those in `only`."""
-        return {z: classes for z, (classes, _) in self._fill(annotated, objects, only).items()}
+        return {z: filled.classes for z, filled in self._fill(annotated, objects, only).items()}
 
-    def look(self, annotated: Annotated, objects: int, only: Collection[int], *, areas: np.ndarray | None) -> Carried:
-        """What is carried to the slices in `only`; areas (K, Z) that are known already are not found again."""
+    def look(self, annotated: Annotated, objects: int, only: Collection[int]) -> Carried:
+        """What is carried to the slices in `only`, from either half of the annotated slices."""
         order = sorted(annotated)
         slices = tuple(sorted({*only, *order}))
-        halves = [
-            self._fill({z: annotated[z] for z in half}, objects, slices) if half else {}
-            for half in (order[::2], order[1::2])
-        ]
-        known = [_shown(annotated, half, objects) for half in (order[::2], order[1::2])]
+        halves = [self._half(annotated, half, objects, slices) for half in (order[::2], order[1::2]) if half]
         disagreement = np.full((objects, len(slices)), np.nan)
-        if all(halves):
-            apart = np.array([1 - _dice(halves[0][z][0], halves[1][z][0], objects) for z in slices]).T
-            disagreement[known[0] & known[1]] = apart[known[0] & known[1]]
-        if areas is not None:
-            confidence = np.full_like(disagreement, np.nan)
-            return Carried(slices=slices, area_px=areas[:, slices], disagreement=disagreement, confidence=confidence)
-        filled = self._fill(annotated, objects, only) if all(halves) else halves[0]
+        if len(halves) == 2:
+            apart = np.array([1 - _dice(halves[0].classes[z], halves[1].classes[z], objects) for z in slices]).T
+            both_know = halves[0].knows & halves[1].knows
+            disagreement[both_know] = apart[both_know]
         return Carried(
             slices=slices,
-            area_px=np.array([object_px(filled[z][0], objects) for z in slices]).T,
+            area_px=np.nan_to_num(_mean_of_those_who_know(halves, [half.area_px for half in halves])),
             disagreement=disagreement,
-            confidence=np.array([filled[z][1] for z in slices], dtype=float).T,
+            confidence=_mean_of_those_who_know(halves, [half.confidence for half in halves]),
         )
 
-    def _fill(
-        self, annotated: Annotated, objects: int, only: Collection[int]
-    ) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-        """Classes and confidences of the annotated slices and of those in `only`."""
+    def _half(self, annotated: Annotated, half: Sequence[int], objects: int, slices: Sequence[int]) -> _Half:
+        """What these annotated slices alone say of the slices; the annotated ones of the other half are found anew."""
+        given = {z: annotated[z] for z in half}
+        filled = self._fill(given, objects, slices)
+        return _Half(
+            knows=np.sum([object_px(classes, objects) for classes in given.values()], axis=0) > 0,
+            classes={z: filled[z].classes for z in slices},
+            area_px=np.array([object_px(filled[z].classes, objects) for z in slices]).T,
+            confidence=np.array([filled[z].confidence for z in slices], dtype=float).T,
+        )
+
+    def _fill(self, annotated: Annotated, objects: int, only: Collection[int]) -> dict[int, FilledSlice]:
+        """The annotated slices, and those in `only`."""
         results = fill_slices(
             self._network, self._slices, annotated, objects, self._config, only=frozenset(only), views=self._views
         )
-        return {result.z: (result.classes, result.confidence) for result in results}
+        return {result.z: result for result in results}
 
 
 def object_px(classes: np.ndarray, objects: int) -> np.ndarray:
@@ -86,8 +98,11 @@ def object_px(classes: np.ndarray, objects: int) -> np.ndarray:
     return np.bincount(classes.ravel(), minlength=objects + 1)[1 : objects + 1]
 
 
-def _shown(annotated: Annotated, slices: Collection[int], objects: int) -> np.ndarray:
-    return np.sum([object_px(annotated[z], objects) for z in slices], axis=0, initial=0) > np.zeros(objects)
+def _mean_of_those_who_know(halves: Sequence[_Half], values: Sequence[np.ndarray]) -> np.ndarray:
+    """(K, S) mean of values (K, S) over the halves that know the object; NaN for an object that neither knows."""
+    weights = np.array([half.knows for half in halves], dtype=float)[:, :, None]
+    total, known = (weights * np.array(values)).sum(axis=0), weights.sum(axis=0)
+    return np.divide(total, known, out=np.full_like(total, np.nan), where=known > 0)
 
 
 def _dice(first: np.ndarray, second: np.ndarray, objects: int) -> np.ndarray:

@@ -66,8 +66,9 @@ def gather(
     propagated_mm2 = np.zeros((objects, depth))
     disagreement, confidence = np.full((2, objects, depth), np.nan)
     if drawn_mm2.any():
-        carried = carrier.look(annotated, objects, looked_at(image, config), areas=areas_px)
+        carried = carrier.look(annotated, objects, looked_at(image, config))
         propagated_mm2 = _everywhere(carried.slices, carried.area_px, depth) * pixel_mm2
+        propagated_mm2[:, drawn] = drawn_mm2[:, drawn]
         disagreement = _everywhere(carried.slices, carried.disagreement, depth)
         confidence = _everywhere(carried.slices, carried.confidence, depth)
     return Evidence(

@@ -49,7 +49,7 @@ def _curve(axes: Axes, suggested: Suggested) -> None:
     axes.set_title("gain of mean Dice that is hoped for; grey: annotated slices", color=TEXT, fontsize=10)
     axes.set_xlabel("slice", color=MUTED)
     axes.set_xlim(-1, len(curve))
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.15 * max(curve.max(), 1e-9))  # room for the numbers
     axes.set_facecolor(BACKGROUND)
     axes.tick_params(colors=MUTED)
     for spine in axes.spines.values():
