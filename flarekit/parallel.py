@@ -128,6 +128,7 @@ def _over_cluster(
                 return
             done, _ = wait(running, timeout=_PATIENCE_S, return_when=FIRST_COMPLETED)
             if not done:
+                _room(client, address)  # raises where the scheduler is silent, for which the next would wait for ever
                 _require_workers(client, address)
             for job in done:
                 item, result = running.pop(job), _cluster_result(job, address)
@@ -207,7 +208,7 @@ def _executor(client: Any) -> Iterator[Any]:
 def _room(client: Any, address: str) -> int:
     """How many cases the cluster may hold: what it works on, and as many on their way. At least one."""
     try:
-        return max(1, 2 * sum(client.nthreads().values()))
+        return max(1, 2 * sum(client.nthreads(callback_timeout=_PATIENCE_S).values()))
     except OSError as error:
         raise _no_answer(address) from error
 

@@ -147,6 +147,14 @@ def test_a_scheduler_that_dies_is_an_error(tmp_path):
             cluster.scheduler.kill()
 
 
+@pytest.mark.slow
+def test_a_scheduler_that_falls_silent_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "_PATIENCE_S", 1.0)
+    with dask_cluster(tmp_path) as cluster, pytest.raises(MissingDependency, match="no scheduler answers"):
+        for _ in run_cases(square_slowly, range(100), scheduler=cluster.address):
+            cluster.scheduler.send_signal(signal.SIGSTOP)
+
+
 @pytest.mark.parametrize(
     ("spoken", "message"),
     [(b"", "no scheduler answers"), (b"HTTP/1.0 400 Bad request\r\n", "something else than a scheduler answers")],
