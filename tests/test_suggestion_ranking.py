@@ -71,11 +71,11 @@ def test_a_slice_where_the_directions_disagree_comes_first():
 
 
 def test_beyond_the_last_drawn_slice_is_farther_than_between_two():
-    known = evidence(range(41), drawn={0: (0,), 24: (0,)})
+    known = evidence(range(41), drawn={0: (0,), 25: (0,)})
     suggestion = rank(known, 1, CONFIG).suggestions[0]
-    assert suggestion.z > 24
+    assert suggestion.z > 25
     assert suggestion.reasons[0].beyond
-    assert suggestion.reasons[0].distance_mm == (suggestion.z - 24) * 4.0
+    assert suggestion.reasons[0].distance_mm == (suggestion.z - 25) * 4.0
 
 
 def test_annotated_slices_are_never_suggested_and_suggestions_run_out():
