@@ -17,9 +17,10 @@ import psutil
 import pytest
 from dask_cluster import dask_cluster
 
-from flarekit import parallel
 from flarekit.errors import InputError, MissingDependency, UsageError
 from flarekit.parallel import Lost, run_cases
+from flarekit.parallel import cluster as cluster_module
+from flarekit.parallel import scheduler as scheduler_module
 
 
 def square(number: int) -> int:
@@ -132,10 +133,10 @@ def test_a_case_that_kills_a_clusters_workers_is_lost(tmp_path):
 
 
 def test_a_cluster_without_workers_or_without_its_scheduler_is_an_error_soon(tmp_path, monkeypatch):
-    monkeypatch.setattr(parallel, "_RESTART_S", 0.5)
+    monkeypatch.setattr(cluster_module, "_RESTART_S", 0.5)
     with dask_cluster(tmp_path, workers=0) as cluster, pytest.raises(MissingDependency, match="no worker"):
         list(run_cases(square, range(3), scheduler=cluster.address))
-    monkeypatch.setattr(parallel, "_CONNECT_S", 0.5)
+    monkeypatch.setattr(scheduler_module, "CONNECT_S", 0.5)
     with pytest.raises(MissingDependency, match="no scheduler answers"):
         list(run_cases(square, range(3), scheduler=cluster.address))
 
@@ -149,7 +150,7 @@ def test_a_scheduler_that_dies_is_an_error(tmp_path):
 
 @pytest.mark.slow
 def test_a_scheduler_that_falls_silent_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(parallel, "_PATIENCE_S", 1.0)
+    monkeypatch.setattr(cluster_module, "_PATIENCE_S", 1.0)
     with dask_cluster(tmp_path) as cluster, pytest.raises(MissingDependency, match="no scheduler answers"):
         for _ in run_cases(square_slowly, range(100), scheduler=cluster.address):
             cluster.scheduler.send_signal(signal.SIGSTOP)
@@ -161,7 +162,7 @@ def test_a_scheduler_that_falls_silent_is_an_error(tmp_path, monkeypatch):
     ids=["silent", "dashboard"],
 )
 def test_a_port_where_no_scheduler_listens_is_an_error_soon(spoken, message, monkeypatch):
-    monkeypatch.setattr(parallel, "_CONNECT_S", 0.3)
+    monkeypatch.setattr(scheduler_module, "CONNECT_S", 0.3)
     accepted: list[socket.socket] = []
 
     def answer() -> None:
