@@ -14,6 +14,7 @@ from flarekit.config.training import PRECISIONS
 from flarekit.errors import UsageError
 
 if TYPE_CHECKING:
+    from flarekit.bench.backends import BackendCost
     from flarekit.bench.preprocess import PreprocessCost
     from flarekit.bench.propagate import PropagationCost
 
@@ -147,6 +148,35 @@ def train(
     console.emit(result | asdict(cost), table, as_json=json)
 
 
+@app.command(epilog="Example: `flarekit bench backends --arch lite --pixels 256`")
+def backends(
+    arch: Annotated[str, typer.Option("--arch", help=f"Sizes of the networks: {', '.join(ARCHITECTURES)}.")] = "paper",
+    pixels: Annotated[int | None, typer.Option("--pixels", min=64, help="Side of a slice, a multiple of 32.")] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Slices at a time; `segment` takes 4.")] = 4,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Of every backend; the middle one counts.")] = 5,
+    json: Json = False,
+) -> None:
+    """Time the reference module's networks on the CPU: torch, torch in channels_last, and ONNX Runtime, in turns."""
+    from dataclasses import asdict
+
+    from tqdm import tqdm
+
+    from flarekit.bench.backends import NETWORKS, bench_backends
+    from flarekit.bench.machine import machine
+
+    side = pixels or (256 if arch == "lite" else 512)
+    if arch not in ARCHITECTURES or side % 32:
+        raise UsageError(f"--arch is one of {', '.join(ARCHITECTURES)}, --pixels a multiple of 32")
+    measured = bench_backends(arch, (side, side), batch=batch, runs=runs)
+    costs, on = list(tqdm(measured, total=len(NETWORKS), unit="network", disable=None, leave=False)), machine()
+    columns = ("ms a slice", "torch", "channels_last", "onnx", "x torch", "export, s", "error")
+    title = _title(f"{arch}, {_size((batch, 3, side, side))} float32", on)
+    table = console.table(title, columns, [_backend_row(cost) for cost in costs])
+    result = {"machine": on, "dtype": "float32", "arch": arch, "shape": (batch, 3, side, side), "runs": runs}
+    networks = [asdict(cost) | {"times_faster_than_torch": cost.ratio} for cost in costs]
+    console.emit(result | {"networks": networks}, table, as_json=json)
+
+
 @app.command(epilog="Example: `flarekit bench propagate --arch paper --organs 13`")
 def propagate(
     arch: Annotated[str, typer.Option("--arch", help=f"Size of the network: {', '.join(ARCHITECTURES)}.")] = "paper",
@@ -201,6 +231,11 @@ def _read_row(read: dict[str, Any]) -> tuple[str, ...]:
     ratio = f"{read['times_faster_than_formula']:.1f}"
     size = str(read["frames"]), str(read["objects"])
     return *size, which, read["method"], f"{read['time_s'] * 1000:.1f}", ratio, extra, f"{read['error']:.1e}"
+
+
+def _backend_row(cost: BackendCost) -> tuple[str, ...]:
+    times = (f"{each_s * 1000:.0f}" for each_s in (cost.torch_s, cost.channels_last_s, cost.onnx_s))
+    return cost.network, *times, f"{cost.ratio:.2f}", f"{cost.export_s:.1f}", f"{cost.error:.0e}"
 
 
 def _facts(cost: PreprocessCost) -> list[str]:
