@@ -16,8 +16,9 @@ import pytest
 import torch
 
 from flarekit.config.preprocessing import WINDOWS
-from flarekit.data.case_file import StoredCase, count_voxels, write_case
+from flarekit.data.case_file import StoredCase
 from flarekit.data.case_header import CaseHeader
+from flarekit.data.case_writing import count_voxels, write_case
 from flarekit.data.compression import COMPRESSIONS
 from flarekit.data.store import SliceStore, StoreConfig
 from flarekit.data.windows import window_slices

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from flarekit.data.case_file import write_case
 from flarekit.data.case_header import CaseHeader
+from flarekit.data.case_writing import write_case
 from flarekit.data.store import SliceStore, StoreConfig
 from flarekit.labels import LabelSet
 from flarekit.volumes import Volume

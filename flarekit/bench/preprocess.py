@@ -14,8 +14,9 @@ import numpy as np
 from flarekit.bench.memory import peak_memory_bytes
 from flarekit.bench.timing import middle_per_s, timed
 from flarekit.config.preprocessing import WINDOWS
-from flarekit.data.case_file import StoredCase, write_case
+from flarekit.data.case_file import StoredCase
 from flarekit.data.case_header import CaseHeader
+from flarekit.data.case_writing import write_case
 from flarekit.data.checksum import is_whole
 from flarekit.data.compression import DEFAULT
 from flarekit.data.layouts import CaseFiles

@@ -19,8 +19,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from flarekit.bench.timing import middle_per_s, timed
 from flarekit.config.preprocessing import WINDOWS
-from flarekit.data.case_file import StoredCase, write_case
+from flarekit.data.case_file import StoredCase
 from flarekit.data.case_header import CaseHeader
+from flarekit.data.case_writing import write_case
 from flarekit.data.compression import DEFAULT, filter_of
 from flarekit.data.windows import window_slices
 from flarekit.files import atomic_path

@@ -16,8 +16,8 @@ from accelerate.utils import send_to_device
 from flarekit.config.preprocessing import PREPROCESSING
 from flarekit.config.run import Stores
 from flarekit.config.training import CPSConfig, LoopConfig
-from flarekit.data.case_file import write_case
 from flarekit.data.case_header import CaseHeader
+from flarekit.data.case_writing import write_case
 from flarekit.data.compression import DEFAULT
 from flarekit.data.datasets import ALL, CPSBatch
 from flarekit.data.store import SliceStore, StoreConfig

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from flarekit.data.case_file import StoredCase, write_case
+from flarekit.data.case_file import StoredCase
 from flarekit.data.case_header import CaseHeader
+from flarekit.data.case_writing import write_case
 from flarekit.data.layouts import CaseFiles
 from flarekit.data.store import SliceStore
 from flarekit.errors import FlarekitError, InputError
