@@ -118,7 +118,7 @@ class Study:
         threads = ["--threads", str(self.threads)] if self.threads else []
         command = [sys.executable, "-m", "flarekit", *threads, *arguments]
         environment = os.environ | {"FLAREKIT_HOME": str(self.out / "home")}
-        print("flarekit", *arguments[:2], *(a for a in arguments[2:] if a.startswith("--name")), flush=True)
+        print("flarekit", *arguments[:4], flush=True)
         done = subprocess.run(command, cwd=self.out, env=environment, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:
             sys.exit(f"`flarekit {' '.join(arguments)}` ended with {done.returncode}")
