@@ -144,12 +144,10 @@ def suggest(
 
 def _require_plot(plot: Path | None, *, overwrite: bool) -> None:
     """Raises OutputError where no PNG can be written there: before long work."""
-    from flarekit.report.overlay import require_png
+    from flarekit.report.overlay import require_new_png
 
     if plot is not None:
-        require_png(plot)
-        files.refuse_existing(plot, overwrite=overwrite)
-        files.require_writable(plot)
+        require_new_png(plot, overwrite=overwrite)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from flarekit import files
 from flarekit.cli import console
 from flarekit.cli.options import Device, HuOffset, Json, LabelsFile, Overwrite, Series, label_set, resolve_device
 from flarekit.cli.propagate import chosen_ids
@@ -52,7 +51,7 @@ def suggest(
     from flarekit.checkpoints import Registry
     from flarekit.config.suggestion import SuggestionConfig
     from flarekit.propagation.slice_list import parse_slices
-    from flarekit.report.overlay import require_png
+    from flarekit.report.overlay import require_new_png
     from flarekit.suggestion.case_files import SuggestionFiles, suggest_files
     from flarekit.suggestion.picture import draw_suggestion
     from flarekit.suggestion.report import report
@@ -61,9 +60,7 @@ def suggest(
     if drawn is None and (mask is not None or slices is not None):
         raise UsageError("--mask and --slices belong to a drawing", remedy="Name the label map that was drawn.")
     if picture is not None:
-        require_png(picture)
-        files.refuse_existing(picture, overwrite=overwrite)
-        files.require_writable(picture)
+        require_new_png(picture, overwrite=overwrite)
     labels, registry = label_set(dataset), Registry.default()
     suggested = suggest_files(
         SuggestionFiles(image=case, drawn=drawn, carried=mask, series=series, hu_offset=parse_offset(hu_offset)),

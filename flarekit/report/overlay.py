@@ -10,7 +10,7 @@ import numpy as np
 
 from flarekit.config.preprocessing import window_range
 from flarekit.errors import OutputError
-from flarekit.files import atomic_path
+from flarekit.files import atomic_path, refuse_existing, require_writable
 from flarekit.labels import LabelSet
 from flarekit.report.slice_numbers import number_in_file
 from flarekit.volumes import Volume
@@ -71,6 +71,13 @@ def require_png(path: Path) -> None:
     """Raises OutputError when the name is not a PNG's: to be called before long work."""
     if path.suffix.lower() != ".png":
         raise OutputError("is not the name of a PNG", where=path, remedy="Let it end in .png.")
+
+
+def require_new_png(path: Path, *, overwrite: bool) -> None:
+    """Raises OutputError when no PNG can be made there: to be called before long work."""
+    require_png(path)
+    refuse_existing(path, overwrite=overwrite)
+    require_writable(path)
 
 
 def panels(volume: Volume, classes: np.ndarray) -> list[Panel]:
