@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one thread a worker: more would get in each other's way
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from flarekit.cli import main
 
 
