@@ -1,0 +1,19 @@
+"""`flarekit evaluate`: scores of masks, of propagation, and of suggested slices."""
+
+from __future__ import annotations
+
+import typer
+
+from flarekit.cli.evaluate.masks import masks
+from flarekit.cli.evaluate.propagation import propagation
+from flarekit.cli.evaluate.suggest import suggest
+
+app = typer.Typer(
+    no_args_is_help=True, help="Score masks against the truth, and propagation and suggestions against rivals."
+)
+
+app.command(epilog="Example: `flarekit evaluate masks predictions/ labels/ --csv scores.csv`")(masks)
+app.command(epilog="Example: `flarekit evaluate propagation ct.nii.gz labels.nii.gz --every 5,10,20 --plot dice.png`")(
+    propagation
+)
+app.command(epilog="Example: `flarekit evaluate suggest ct.nii.gz labels.nii.gz --slices 8`")(suggest)
