@@ -4,11 +4,13 @@ from flarekit.reference.evidence import SliceEvidence
 from flarekit.reference.predict import ReferenceModule
 from flarekit.reference.sampling import doubtful_organs, second_look, uniform_slices
 from flarekit.reference.selection import select_references
+from flarekit.reference.uncertainty import entropy
 
 __all__ = [
     "ReferenceModule",
     "SliceEvidence",
     "doubtful_organs",
+    "entropy",
     "second_look",
     "select_references",
     "uniform_slices",

@@ -50,13 +50,16 @@ def read_nifti(path: Path) -> RawVolume:
     )
 
 
-def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
+def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray, *, slope: float | None = None) -> None:
     """Write an array (I, J, K), `affine` in both of NIfTI's forms; the same input gives the same bytes.
 
     A sheared grid, as of a tilted gantry, goes into the sform alone: a qform cannot say it, and would be believed.
+    With `slope` the header says that the numbers are to be multiplied by it; they themselves are written as they are.
     """
     image = nibabel.Nifti1Image(array, affine, dtype=array.dtype)
     image.header.set_xyzt_units("mm")
+    if slope is not None:
+        image.header.set_slope_inter(slope, 0.0)
     image.set_sform(affine, code=_SCANNER)
     image.set_qform(affine, code=_SCANNER)
     if quarrel(image.header, image.get_qform()):
