@@ -22,9 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
+from flarekit.evaluation.bootstrap import mean_over_cases
+
 SPLIT = Path(__file__).parent / "starter" / "split.json"
 SEEDS = (0, 1, 2)
-RESAMPLES = 10_000
 LOOP = ("--arch", "lite", "--crop", "192", "--augmentation", "affine")
 OPTIMISER = ("--lr", "1e-3", "--schedule", "poly", "--warmup", "100", "--clip-norm", "5")
 SAVING = ("--validate-every", "500", "--validation-stride", "4", "--save-every", "100")
@@ -109,7 +110,7 @@ class Study:
     def scores(self, arm: Arm, seed: int) -> dict[str, dict[str, float]]:
         """Dice by case and organ."""
         found = self._run("evaluate", "masks", f"masks/{self._name(arm, seed)}", "test/labelled/labels", "--json")
-        return {case["case"]: case["organs"] for case in json.loads(found)["cases"]}
+        return {case["case"]: case["dice"] for case in json.loads(found)["cases"]}
 
     def _name(self, arm: Arm, seed: int) -> str:
         return f"{arm.name}-{seed}"
@@ -158,12 +159,9 @@ def compare(scores: dict[str, list[dict[str, dict[str, float]]]]) -> dict[str, o
 
 def gains(difference: np.ndarray, organs: list[str]) -> dict[str, list[float]]:
     """[mean, low, high] by organ and over all: paired bootstrap of `difference` (cases, organs) over its cases."""
-    picks = np.random.default_rng(0).integers(len(difference), size=(RESAMPLES, len(difference)))
     columns = {organ: difference[:, i] for i, organ in enumerate(organs)} | {"mean": difference.mean(1)}
-    return {
-        name: [float(column.mean()), *np.percentile(column[picks].mean(1), (2.5, 97.5)).tolist()]
-        for name, column in columns.items()
-    }
+    found = {name: mean_over_cases(column) for name, column in columns.items()}
+    return {name: [estimate.mean, estimate.low, estimate.high] for name, estimate in found.items()}
 
 
 def markdown(report: dict) -> str:
