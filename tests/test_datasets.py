@@ -13,7 +13,8 @@ from training_stores import ORGANS, write_store
 
 from flarekit.config.preprocessing import NORMALISATIONS, PreprocessingConfig
 from flarekit.config.training import AUGMENTATIONS, CPSConfig, STCNTrainingConfig
-from flarekit.data.datasets import ClipBatches, CPSBatches, Share, objects_of
+from flarekit.data.augmentation import UNCHANGED
+from flarekit.data.datasets import ClipBatches, CPSBatches, Share, objects_of, read_clip
 from flarekit.data.network_case import NetworkCase
 from flarekit.data.sampling import Clips, OrganSlices, UniformSlices, gap_limit_mm
 from flarekit.data.store import SliceStore
@@ -182,6 +183,22 @@ def test_clips_keep_their_organ_in_the_crop(labelled: list[NetworkCase]) -> None
         batch = batches[iteration]
         assert batch.images.shape == (2, 3, 3, 32, 32) and batch.classes.shape == (2, 3, 32, 32)
         assert (batch.classes[:, 0] == 1).any(dim=(1, 2)).all() and batch.present[:, 0].all()
+
+
+def test_organs_left_out_are_in_no_clip_and_background_in_all(labelled: list[NetworkCase]) -> None:
+    config = STCNTrainingConfig(clips=2, objects_per_clip=2, augmentation=AUGMENTATIONS["none"])
+    batches = ClipBatches(labelled, config, left_out=(1,))
+    drawn = [batches.clips.draw(rng, gap_mm=20.0, objects=2) for rng in generators(60)]
+    assert {organ for clip in drawn for organ in clip.organs} == {2, 3}
+    clip = next(clip for clip in drawn if labelled[clip.case].label_voxels[clip.slices[0], 1])
+    _, objects = read_clip(labelled[clip.case], clip, UNCHANGED)
+    shown = labelled[clip.case].classes(clip.slices)
+    assert (shown == 1).any() and (objects[shown == 1] == 0).all()
+
+
+def test_a_training_that_leaves_every_organ_out_is_refused(labelled: list[NetworkCase]) -> None:
+    with pytest.raises(TrainingError, match="labelled organ"):
+        ClipBatches(labelled, STCNTrainingConfig(), left_out=(1, 2, 3))
 
 
 def test_organs_of_a_clip_are_numbered_in_its_order() -> None:

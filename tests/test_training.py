@@ -414,5 +414,5 @@ def test_a_resumed_fine_tuning_starts_from_the_same_version(
 
 def test_of_equal_validations_the_last_is_published(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing_found = Score(dice=0.0, organs={"bar": 0.0}, networks={})
-    monkeypatch.setattr(tasks_module, "score_propagation", lambda *_: nothing_found)
+    monkeypatch.setattr(tasks_module, "score_propagation", lambda *_, **__: nothing_found)
     assert train(workplace.settings("run"), STCN).metrics["iteration"] == STCN.loop.iterations

@@ -44,6 +44,23 @@ def test_stcn_trains_and_prints_a_table(workplace: Workplace, run_cli) -> None:
     assert "starts" in outcome.stderr
 
 
+def test_an_organ_left_out_is_neither_followed_nor_scored_and_the_card_says_so(workplace: Workplace, run_cli) -> None:
+    command = options(workplace, "blind", "--clips", 1, "--leave-out", "left blob")
+    outcome = run_cli("train", "stcn", *command)
+    assert outcome.code == 0, outcome.stderr
+    card = Registry.default().card("blind")
+    assert set(card.metrics["organs"]) == {"bar"}
+    assert card.training["training"]["leave_out"] == ["left blob"]
+    written = toml.read(workplace.folder / "runs" / "blind" / "config.toml")
+    assert written["training"]["leave_out"] == ["left blob"]
+
+
+def test_an_unknown_organ_cannot_be_left_out(workplace: Workplace, run_cli) -> None:
+    outcome = run_cli("train", "stcn", *options(workplace, "blind", "--leave-out", "tail"))
+    assert outcome.code == 2 and "unknown organ 'tail'" in outcome.stderr
+    assert not (workplace.folder / "runs" / "blind").exists()
+
+
 def test_supervised_trains_one_network_that_segments(workplace: Workplace, run_cli) -> None:
     outcome = run_cli("train", "supervised", *options(workplace, "alone", "--network", "deeplabv3plus", "--json"))
     assert outcome.code == 0, outcome.stderr

@@ -138,6 +138,14 @@ def test_every_organ_of_a_case_is_carried_from_its_largest_slice(data: TrainingD
         assert all(0 <= z < case.depth for z in clip.slices)
 
 
+def test_organs_left_out_of_training_are_not_validated_on(data: TrainingData) -> None:
+    (case,) = data.validation
+    assert [clip.organs for clip in validation_clips(case, left_out=(1, 3))] == [(2,)]
+    network = random_networks("propagation", "tiny", classes=ORGANS.classes, seed=0).networks["stcn"]
+    assert isinstance(network, STCN)
+    assert set(score_propagation(network, data.validation, ORGANS, left_out=(2,)).organs) == {"left_blob", "bar"}
+
+
 def test_propagation_is_scored_on_organs_that_are_there(data: TrainingData) -> None:
     network = random_networks("propagation", "tiny", classes=ORGANS.classes, seed=0).networks["stcn"]
     assert isinstance(network, STCN)

@@ -151,6 +151,7 @@ def stcn(
     first_gap_mm: option.FirstGapMm = STCNTrainingConfig.first_gap_mm,
     last_gap_mm: option.LastGapMm = STCNTrainingConfig.last_gap_mm,
     between_share: option.BetweenShare = STCNTrainingConfig.between_share,
+    leave_out: option.LeaveOut = None,
     bootstrap_share: option.BootstrapShare = STCNTrainingConfig.bootstrap_share,
     lr: option.Lr = OptimiserConfig.lr,
     schedule: option.Schedule = OptimiserConfig.schedule,

@@ -258,6 +258,15 @@ BetweenShare = Annotated[
         help="Share of clips that end between the two slices in memory (ours).",
     ),
 ]
+LeaveOut = Annotated[
+    str | None,
+    typer.Option(
+        "--leave-out",
+        rich_help_panel=LOSS,
+        help="Organs that are neither followed nor validated on, comma-separated: background where a slice shows "
+        "them (ours).",
+    ),
+]
 BootstrapShare = Annotated[
     float,
     typer.Option(

@@ -72,8 +72,17 @@ def _given(context: typer.Context) -> dict[str, Any]:
         section = nested
         for name in _SECTIONS.get(option, ("training",)):
             section = section.setdefault(name, {})
-        section[option] = _preset(value) if option == "augmentation" else value
+        section[option] = _read_value(option, value)
     return nested
+
+
+def _read_value(option: str, value: Any) -> Any:
+    """What a file says in place of an option's value: presets spelt out, names in a list."""
+    if option == "augmentation":
+        return _preset(value)
+    if option == "leave_out":
+        return [organ.strip() for organ in value.split(",") if organ.strip()]
+    return value
 
 
 def _with_preset(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -158,6 +158,7 @@ class STCNTrainingConfig:
     first_gap_mm: float = 5.0  # longest way between neighbouring slices of a clip at the start (not in the paper)
     last_gap_mm: float = 25.0  # and from the middle of the training on
     between_share: float = 0.0  # share of clips whose last slice lies between the two in memory
+    leave_out: tuple[str, ...] = ()  # organs that no clip follows and no validation scores; background where seen
     bootstrap_share: float = 0.15  # hardest share of voxels the cross-entropy keeps in the end (STCN's value)
     bootstrap_from: float = 0.13  # share of the iterations before which all voxels count
     bootstrap_until: float = 0.47  # share of the iterations from which only the hardest do

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -153,12 +154,21 @@ class CPSBatches(Dataset[CPSBatch]):
 class ClipBatches(Dataset[ClipBatch]):
     """Batches of clips for the propagation network; item i belongs to iteration i, or i // accumulate.
 
-    Raises TrainingError when there is nothing to learn from.
+    Classes of `left_out` are followed in none: the network sees them as background, as it does every organ that a clip
+    does not follow. Raises TrainingError when there is nothing to learn from.
     """
 
-    def __init__(self, cases: Sequence[NetworkCase], config: STCNTrainingConfig, *, share: Share = ALL) -> None:
+    def __init__(
+        self,
+        cases: Sequence[NetworkCase],
+        config: STCNTrainingConfig,
+        *,
+        left_out: Sequence[int] = (),
+        share: Share = ALL,
+    ) -> None:
         self.cases, self.config, self.share = cases, config, share
-        self.clips = Clips([case.label_voxels for case in cases], [case.spacing_z_mm for case in cases])
+        followed = [_without(case.label_voxels, left_out) for case in cases]
+        self.clips = Clips(followed, [case.spacing_z_mm for case in cases])
 
     def __len__(self) -> int:
         return self.config.loop.iterations * self.config.loop.accumulate
@@ -216,6 +226,13 @@ def objects_of(classes: Tensor, organs: Sequence[int]) -> Tensor:
 def clip_name(case: NetworkCase, choice: ClipChoice) -> str:
     """The clip in words, for messages."""
     return f"{case.name} slices {', '.join(map(str, choice.slices))}"
+
+
+def _without(label_voxels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+    """The voxel counts (Z, classes), none of these classes."""
+    kept = label_voxels.copy()
+    kept[:, list(classes)] = 0
+    return kept
 
 
 def _slots(number: int, count: int) -> range:

@@ -65,11 +65,16 @@ def _stcn(config: STCNTrainingConfig) -> Training:
     def make_task(networks: Networks, data: TrainingData, share: Share) -> Task:
         network = networks["stcn"]
         assert isinstance(network, STCN)
+        left_out = [data.labels.class_of(organ) for organ in config.leave_out]
+
+        def validate() -> Score:
+            return score_propagation(network, data.validation, data.labels, left_out=left_out)
+
         return Task(
             objective=STCNObjective(network, config),
             networks=networks,
-            batches=ClipBatches(data.labelled, config, share=share),
-            validate=(lambda: score_propagation(network, data.validation, data.labels)) if data.validation else None,
+            batches=ClipBatches(data.labelled, config, left_out=left_out, share=share),
+            validate=validate if data.validation else None,
             loop=config.loop,
             optimiser=config.optimiser,
         )

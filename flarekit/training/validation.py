@@ -56,13 +56,18 @@ def score_reference(
 
 
 @torch.inference_mode()
-def score_propagation(network: STCN, cases: Sequence[NetworkCase], labels: LabelSet) -> Score:
-    """Dice of masks carried from each organ's largest slice over two steps of about 10 mm; eval mode stays on."""
+def score_propagation(
+    network: STCN, cases: Sequence[NetworkCase], labels: LabelSet, *, left_out: Sequence[int] = ()
+) -> Score:
+    """Dice of masks carried from each organ's largest slice over two steps of about 10 mm; eval mode stays on.
+
+    Classes of `left_out` are not scored.
+    """
     network.eval()
     device = next(network.parameters()).device
     counts = np.zeros((len(cases), 3, labels.classes), dtype=np.int64)
     for index, case in enumerate(cases):
-        for choices in _batches(list(validation_clips(case))):
+        for choices in _batches(list(validation_clips(case, left_out=left_out))):
             clips = [read_clip(case, choice, UNCHANGED) for choice in choices]
             images, classes = (torch.stack(planes).to(device) for planes in zip(*clips, strict=True))
             present = torch.ones(len(clips), 1, dtype=torch.bool, device=device)
@@ -73,12 +78,12 @@ def score_propagation(network: STCN, cases: Sequence[NetworkCase], labels: Label
     return Score(dice=_mean(organs), organs=organs, networks={})
 
 
-def validation_clips(case: NetworkCase) -> Iterator[ClipChoice]:
-    """One clip for each organ of a case, from its largest slice up or, every second organ, down."""
+def validation_clips(case: NetworkCase, *, left_out: Sequence[int] = ()) -> Iterator[ClipChoice]:
+    """One clip for each organ of a case but those left out, from its largest slice up or, every second organ, down."""
     step = max(1, round(STEP_MM / case.spacing_z_mm))
     for organ in case.organs:
         voxels = case.label_voxels[:, organ]
-        if not voxels.any():
+        if organ in left_out or not voxels.any():
             continue
         first, way = int(voxels.argmax()), step if organ % 2 else -step
         near, far = (min(max(first + n * way, 0), case.depth - 1) for n in (1, 2))
