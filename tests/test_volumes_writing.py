@@ -71,16 +71,6 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, full_disk, suffix):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_names_of_labels_lie_beside_them_and_guard_against_replacing(tmp_path):
-    labels = CT.like((CT.array > 30).astype(np.uint8))
-    (tmp_path / "mask.json").write_text("mine")
-    with pytest.raises(OutputError, match="mask.json"):
-        write_labels(tmp_path / "mask.nii.gz", labels, names={1: "liver"})
-    assert not (tmp_path / "mask.nii.gz").exists()
-    write_labels(tmp_path / "mask.nii.gz", labels, names={1: "liver"}, overwrite=True)
-    assert '"1": "liver"' in (tmp_path / "mask.json").read_text()
-
-
 def test_label_maps_are_integers(tmp_path):
     with pytest.raises(ValueError, match="float32"):
         write_labels(tmp_path / "mask.nii.gz", CT.like(CT.array.astype(np.float32)))

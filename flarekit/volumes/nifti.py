@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +17,7 @@ import nibabel
 import numpy as np
 
 from flarekit.volumes.inflate import Inflater
+from flarekit.volumes.naming import EXTENSION_CODE, NamedLabel, caret_extension
 from flarekit.volumes.nifti_geometry import affine_mm, check_orientation, quarrel
 from flarekit.volumes.raw import RawVolume
 from flarekit.volumes.refusal import not_three_axes, refusing
@@ -50,16 +52,26 @@ def read_nifti(path: Path) -> RawVolume:
     )
 
 
-def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray, *, slope: float | None = None) -> None:
+def write_nifti(
+    path: Path,
+    array: np.ndarray,
+    affine: np.ndarray,
+    *,
+    slope: float | None = None,
+    labels: Sequence[NamedLabel] = (),
+) -> None:
     """Write an array (I, J, K), `affine` in both of NIfTI's forms; the same input gives the same bytes.
 
     A sheared grid, as of a tilted gantry, goes into the sform alone: a qform cannot say it, and would be believed.
     With `slope` the header says that the numbers are to be multiplied by it; they themselves are written as they are.
+    `labels` are named in a header extension.
     """
     image = nibabel.Nifti1Image(array, affine, dtype=array.dtype)
     image.header.set_xyzt_units("mm")
     if slope is not None:
         image.header.set_slope_inter(slope, 0.0)
+    if labels:
+        image.header.extensions.append(nibabel.nifti1.Nifti1Extension(EXTENSION_CODE, caret_extension(labels)))
     image.set_sform(affine, code=_SCANNER)
     image.set_qform(affine, code=_SCANNER)
     if quarrel(image.header, image.get_qform()):

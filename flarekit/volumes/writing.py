@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 from flarekit.errors import OutputError
-from flarekit.files import atomic_path, refuse_existing, write_text
+from flarekit.files import atomic_path
 from flarekit.volumes.formats import NIFTI_SUFFIXES, stem
 from flarekit.volumes.itk import write_itk
+from flarekit.volumes.naming import NamedLabel
 from flarekit.volumes.nifti import write_nifti
 from flarekit.volumes.volume import Volume
 
-_NAMES_FORMAT = {"format": "flarekit-label-names", "version": 1}
 _WRITTEN_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".mha")  # not .mhd: two files cannot appear at once
 
 
@@ -23,28 +22,24 @@ def write_volume(path: Path, volume: Volume, *, overwrite: bool = False) -> None
     The file appears whole or not at all. Raises OutputError when it exists (without `overwrite`), its
     name has another ending, or it cannot be written.
     """
-    require_writable_format(path)
-    with atomic_path(path, overwrite=overwrite) as temporary:
-        write = write_nifti if path.name.lower().endswith(NIFTI_SUFFIXES) else write_itk
-        write(temporary, volume.to_source_axes(), volume.source.affine)
+    _write(path, volume, (), overwrite)
 
 
-def write_labels(
-    path: Path, volume: Volume, *, names: Mapping[int, str] | None = None, overwrite: bool = False
-) -> None:
-    """Write a label map of ids like `write_volume`; `names` (id to organ) go into a JSON file beside it.
+def write_labels(path: Path, volume: Volume, *, labels: Sequence[NamedLabel] = (), overwrite: bool = False) -> None:
+    """Write a label map of ids like `write_volume`; its header names the `labels` (see `flarekit.volumes.naming`).
 
     Raises OutputError as `write_volume` does, and ValueError when the voxels are not integers.
     """
     if volume.array.dtype.kind not in "iu":
         raise ValueError(f"label ids are integers, got {volume.array.dtype}")
-    if names is not None:
-        refuse_existing(sidecar_path(path), overwrite=overwrite)
-    write_volume(path, volume, overwrite=overwrite)
-    if names is not None:
-        labels = {str(number): name for number, name in sorted(names.items())}
-        text = json.dumps(_NAMES_FORMAT | {"labels": labels}, indent=2)
-        write_text(sidecar_path(path), text + "\n", overwrite=overwrite)
+    _write(path, volume, labels, overwrite)
+
+
+def _write(path: Path, volume: Volume, labels: Sequence[NamedLabel], overwrite: bool) -> None:
+    require_writable_format(path)
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        write = write_nifti if path.name.lower().endswith(NIFTI_SUFFIXES) else write_itk
+        write(temporary, volume.to_source_axes(), volume.source.affine, labels=labels)
 
 
 def sidecar_path(path: Path) -> Path:
