@@ -11,13 +11,13 @@ ROOT = Path(flarekit.__file__).parent
 
 # From top to bottom. A part may import parts of lower rows, and of its own row where no cycle arises.
 LAYERS = (
-    {"cli", "__main__"},
+    {"cli", "api", "__main__"},
     {"pipeline", "selftrain", "bench", "docker", "demo", "doctor"},
     {"reference", "propagation", "suggestion", "consensus", "training", "evaluation", "report", "phantom"},
     {"checkpoints"},
     {"models", "data", "check"},
     {"ops", "volumes"},
-    {"errors", "labels", "config", "files", "parallel"},
+    {"errors", "labels", "renumbering", "config", "files", "parallel"},
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 HEAVY = {"torch", "timm", "SimpleITK", "nibabel", "h5py", "matplotlib", "scipy", "accelerate", "triton"}
