@@ -46,6 +46,15 @@ def test_native_slices_are_filled_and_the_drawn_one_is_kept(slices: VolumeSlices
         assert filled[z].classes[28:, 10:40].all()
 
 
+def test_probabilities_of_a_filled_slice_sum_to_one_and_agree_with_its_classes(slices, drawn: np.ndarray) -> None:
+    filled = {f.z: f for f in fill_slices(Matcher(), slices, {2: drawn}, 1, PropagationConfig(top_k=1))}
+    assert filled[2].probabilities is None
+    planes = filled[3].probabilities.whole([2], (4, 40, 50))
+    assert torch.allclose(planes.sum(dim=0), torch.ones(40, 50))
+    assert np.array_equal(planes.argmax(dim=0).numpy() == 2, filled[3].classes == 1)
+    assert not planes[[1, 3]].any() and (planes[0, :8] > 0.99).all()
+
+
 def test_only_the_pixels_of_annotated_objects_are_fixed(slices: VolumeSlices, drawn: np.ndarray) -> None:
     # Object 1 is annotated on slice 2 alone, as the back half; slice 4 fixes object 0 in a corner of it.
     corner = np.zeros_like(drawn)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from flarekit.config.propagation import PropagationConfig
 from flarekit.data.slices import VolumeSlices
 from flarekit.models import STCN
-from flarekit.propagation.native import NativeGrid, decide
+from flarekit.propagation.native import NativeGrid, Probabilities, decide
 from flarekit.propagation.outlines import Outlines
 from flarekit.propagation.propagate import SliceResult, propagate
 from flarekit.propagation.ranges import filled_slices
@@ -27,6 +27,7 @@ class FilledSlice:
     z: int  # slice number
     classes: np.ndarray  # (H, W) uint8: 0 background, object k is k + 1
     confidence: np.ndarray  # (K,) float32 in 0..1; 1 for an object annotated on this slice
+    probabilities: Probabilities | None = None  # of what was found here; None where nothing was, or all was given
 
 
 def fill_slices(
@@ -85,7 +86,7 @@ class _Finish:
         classes, sure = decision.classes, decision.confidence.numpy()
         if given is not None:
             classes, sure = _keep(given, fixed, classes), np.where(fixed, np.float32(1), sure)
-        return FilledSlice(z=z, classes=classes, confidence=sure)
+        return FilledSlice(z=z, classes=classes, confidence=sure, probabilities=decision.probabilities)
 
 
 def _keep(given: np.ndarray, fixed: np.ndarray, found: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,11 +38,29 @@ class NativeGrid:
 
 
 @dataclass(frozen=True)
+class Probabilities:
+    """Of each object, where on a native slice any of them can be; elsewhere there is background."""
+
+    region: Region  # rows and columns of the slice
+    objects: tuple[int, ...]
+    planes: Tensor  # (1 + len(objects), rows, columns) float32, background first, summing to 1
+
+    def whole(self, class_of: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
+        """float32 (C, H, W) of that shape: the background's at 0, object k's at `class_of[k]`, 0 elsewhere."""
+        planes = torch.zeros(shape, device=self.planes.device)
+        planes[0] = 1.0
+        for c, own in zip((0, *(class_of[k] for k in self.objects)), self.planes, strict=True):
+            planes[(c, *self.region)] = own
+        return planes
+
+
+@dataclass(frozen=True)
 class Decision:
     """Who takes which pixel of a native slice."""
 
     classes: np.ndarray  # (H, W) uint8: 0 background, object k is k + 1
     confidence: Tensor  # (K,) in 0..1
+    probabilities: Probabilities | None = None  # None where no object is
 
 
 def decide(
@@ -65,8 +83,9 @@ def decide(
     labels = torch.tensor((0, *(k + 1 for k in found.objects)), dtype=torch.uint8, device=odds.device)
     planes = torch.cat((torch.zeros_like(odds[:1]), odds))
     classes[region] = labels[winners(planes)].cpu().numpy()
-    sure[list(found.objects)] = confidence(planes.softmax(dim=0)).cpu()
-    return Decision(classes, sure)
+    probabilities = planes.softmax(dim=0)
+    sure[list(found.objects)] = confidence(probabilities).cpu()
+    return Decision(classes, sure, Probabilities(region, found.objects, probabilities))
 
 
 def _reached(weights: Tensor) -> slice:
