@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flarekit.cli import console
 from flarekit.cli.options import Json, LabelsFile, Overwrite, Seed, Workers, label_set
-from flarekit.config.phantom import RECIPES
+from flarekit.config.hard import HARD_KINDS, harden
+from flarekit.config.phantom import RECIPES, PhantomRecipe
 from flarekit.errors import UsageError
+
+if TYPE_CHECKING:
+    from flarekit.phantom import DatasetPlan
 
 Maps = Annotated[
     list[Path] | None,
@@ -29,6 +33,14 @@ def phantom(
     labelled: Annotated[int | None, typer.Option("--labelled", min=0, help="Labelled cases; 1 a map, or 4.")] = None,
     unlabelled: Annotated[int, typer.Option("--unlabelled", min=0, help="Unlabelled cases, truth apart.")] = 0,
     recipe: Annotated[str, typer.Option("--recipe", help=f"What is random: {', '.join(RECIPES)}.")] = "randomised",
+    hard: Annotated[
+        str | None,
+        typer.Option(
+            "--hard",
+            help=f"The same anatomy under conditions that training does not show: {', '.join(HARD_KINDS)}; all paints "
+            "a data set easy/ and one of each kind.",
+        ),
+    ] = None,
     spacing: Annotated[float, typer.Option("--spacing", min=0.2, max=10, help="Pixel size in mm.")] = 1.6,
     size: Annotated[int, typer.Option("--size", min=32, max=2048, help="Pixels along both sides.")] = 256,
     slice_distance: Annotated[
@@ -41,10 +53,11 @@ def phantom(
     json: Json = False,
 ) -> None:
     """Paint CTs on label maps, or on synthetic anatomy, as a data set in FLARE22's layout."""
+    from dataclasses import replace
+
     from flarekit.phantom import DatasetPlan, Part, find_maps, write_dataset
 
-    if recipe not in RECIPES:
-        raise UsageError(f"unknown recipe {recipe!r}", remedy=f"Use one of {', '.join(RECIPES)}.")
+    recipes = _recipes(recipe, hard)
     maps = find_maps(labels or [])
     count = labelled if labelled is not None else len(maps) or 4
     if count + unlabelled == 0:
@@ -55,10 +68,34 @@ def phantom(
         seed=seed, spacing_mm=spacing, size=size, slice_mm=slice_distance,
         organs=label_set(dataset),
     )  # fmt: skip
-    records = write_dataset(output, plan, workers=workers, overwrite=overwrite)
+    plans = {folder: replace(plan, recipe=chosen) for folder, chosen in recipes.items()}
+    results = {
+        kind: _result(output / kind, one, write_dataset(output / kind, one, workers=workers, overwrite=overwrite))
+        for kind, one in plans.items()
+    }
+    tables = [_table(one) for one in results.values()]
+    console.emit(results.get("", {"kinds": results}), *tables, as_json=json)
+
+
+def _recipes(name: str, hard: str | None) -> dict[str, PhantomRecipe]:
+    """What to paint, by folder below the output. Raises UsageError on an unknown recipe or kind."""
+    if name not in RECIPES:
+        raise UsageError(f"unknown recipe {name!r}", remedy=f"Use one of {', '.join(RECIPES)}.")
+    if hard not in (None, "all", *HARD_KINDS):
+        raise UsageError(f"unknown kind of hard case {hard!r}", remedy=f"Use one of {', '.join(HARD_KINDS)}, all.")
+    recipe = RECIPES[name]
+    if hard == "all":
+        return {"easy": recipe} | {kind: harden(recipe, kind) for kind in HARD_KINDS}
+    return {"": recipe if hard is None else harden(recipe, hard)}
+
+
+def _result(folder: Path, plan: DatasetPlan, records: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {"folder": str(folder), "recipe_sha256": plan.recipe.sha256(), "cases": records}
+
+
+def _table(result: dict[str, Any]) -> Any:
     rows = [
-        (name, r["source"], " x ".join(map(str, r["shape"])), r["image_sha256"][:12]) for name, r in records.items()
+        (name, r["source"], " x ".join(map(str, r["shape"])), r["image_sha256"][:12])
+        for name, r in result["cases"].items()
     ]
-    table = console.table(f"Painted {output}", ("case", "anatomy", "shape", "sha256"), rows)
-    result = {"folder": str(output), "recipe_sha256": plan.recipe.sha256(), "cases": records}
-    console.emit(result, table, as_json=json)
+    return console.table(f"Painted {result['folder']}", ("case", "anatomy", "shape", "sha256"), rows)

@@ -13,6 +13,7 @@ Range = tuple[float, float]
 PAINTER_VERSION = 1  # raised when the same recipe and seed would give another image
 
 PHASES = ("unenhanced", "arterial", "portal_venous")
+LOW_ENERGY = "low_energy"  # portal venous at 40 keV, as scanners with two energies show it: no default recipe draws it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +47,8 @@ class TissueRecipe:
     organ_vessels: float = 0.8  # probability that vessels show inside liver and spleen
 
     def __post_init__(self) -> None:
-        if unknown := set(self.phases) - set(PHASES):
-            raise ValueError(f"phases are among {PHASES}, got {sorted(unknown)}")
+        if unknown := set(self.phases) - {*PHASES, LOW_ENERGY}:
+            raise ValueError(f"phases are among {(*PHASES, LOW_ENERGY)}, got {sorted(unknown)}")
         if not self.phases:
             raise ValueError("a recipe has at least one contrast phase")
 
@@ -81,6 +82,18 @@ class ScannerRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MetalRecipe:
+    """Rods and screws along the spine, and what a reconstruction makes of the rays through them."""
+
+    height_mm: Range = (120.0, 220.0)  # how far the two rods reach along the body
+    rod_radius_mm: Range = (2.5, 3.5)
+    screw_length_mm: Range = (38.0, 50.0)  # of the screws, two in every vertebra
+    attenuation_per_mm: Range = (0.25, 0.6)  # titanium to steel at 70 keV
+    photons: Range = (2e3, 2e4)  # in every ray before the patient, drawn on a logarithmic scale
+    hardening: Range = (0.15, 0.35)  # part of its attenuation that a ray loses for each unit of attenuation by metal
+
+
+@dataclass(frozen=True, kw_only=True)
 class PhantomRecipe:
     """Everything a painting is drawn from, apart from its label map and its seed."""
 
@@ -89,6 +102,7 @@ class PhantomRecipe:
     tissue: TissueRecipe = TissueRecipe()
     body: BodyRecipe = BodyRecipe()
     scanner: ScannerRecipe = ScannerRecipe()
+    metal: MetalRecipe | None = None  # no metal in the patient without it
 
     def sha256(self) -> str:
         """64 hexadecimal digits over every parameter and the painter's version, but not over the name."""

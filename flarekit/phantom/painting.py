@@ -14,6 +14,7 @@ from flarekit.phantom.chest import paint_chest
 from flarekit.phantom.frame import Frame, guess_frame, shows_organs
 from flarekit.phantom.grid import Grid
 from flarekit.phantom.lesions import add_lesions
+from flarekit.phantom.metal import add_metal
 from flarekit.phantom.noise import smooth_noise
 from flarekit.phantom.organs import paint_organs
 from flarekit.phantom.scanner import scan
@@ -42,6 +43,8 @@ def paint(
     palette = draw_palette(recipe.tissue, rng)
     hu = _hu(tissue, grid, palette, recipe, rng)
     add_lesions(hu, organ_tissues(organs)[labels], grid, palette, recipe.tissue, rng)
+    if recipe.metal is not None:
+        add_metal(hu, labels == 0, frame, recipe.metal, np.random.default_rng((*_key(seed), 4)))
     return scan(hu, frame, _reach_mm(labels, grid), recipe.scanner, np.random.default_rng((*_key(seed), 3)))
 
 

@@ -11,7 +11,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from flarekit.config.phantom import PHASES, Range, TissueRecipe
+from flarekit.config.phantom import LOW_ENERGY, PHASES, Range, TissueRecipe
 from flarekit.labels import LabelSet
 
 
@@ -114,6 +114,9 @@ MEAN_HU: dict[Tissue, tuple[Range, ...]] = {
     Tissue.TABLE: ((-200, 300),),
 }
 
+# What iodine adds to portal venous HU at 40 keV, relative to 120 kV: its attenuation there over that at 65..70 keV.
+_IODINE_AT_40_KEV = 3.5
+
 # Standard deviation of a tissue's own texture in HU, where it is not 3.
 TEXTURE_HU: dict[Tissue, float] = {
     Tissue.AIR: 1, Tissue.GAS: 8, Tissue.LUNG: 45, Tissue.CORTEX: 120, Tissue.MARROW: 50, Tissue.STOOL: 110,
@@ -159,7 +162,7 @@ def organ_tissues(labels: LabelSet) -> np.ndarray:
 class Palette:
     """The HU one painting gives its tissues."""
 
-    phase: str  # one of PHASES
+    phase: str  # one of PHASES, or LOW_ENERGY
     wide: bool  # whether soft tissues took the wide range instead of the phase's
     mean_hu: np.ndarray  # float32 (256,) by tissue
     texture_hu: np.ndarray  # float32 (256,) by tissue
@@ -171,7 +174,7 @@ def draw_palette(recipe: TissueRecipe, rng: np.random.Generator) -> Palette:
     wide = bool(rng.random() < recipe.wide)
     mean = np.zeros(256, dtype=np.float32)
     for tissue, ranges in MEAN_HU.items():
-        low, high = ranges[PHASES.index(phase) if len(ranges) > 1 else 0]
+        low, high = _in_phase(ranges, phase)
         spread = recipe.spread * (high - low)
         usual, unusual = rng.uniform(low - spread, high + spread), rng.uniform(*recipe.wide_hu)
         mean[tissue] = unusual if wide and tissue not in _NEVER_WIDE else usual
@@ -181,6 +184,16 @@ def draw_palette(recipe: TissueRecipe, rng: np.random.Generator) -> Palette:
     texture = np.full(256, 3, dtype=np.float32)
     texture[list(TEXTURE_HU)] = list(TEXTURE_HU.values())
     return Palette(phase=phase, wide=wide, mean_hu=mean, texture_hu=texture * rng.uniform(*recipe.texture))
+
+
+def _in_phase(ranges: tuple[Range, ...], phase: str) -> Range:
+    if len(ranges) == 1:
+        return ranges[0]
+    if phase == LOW_ENERGY:
+        plain, enhanced = ranges[PHASES.index("unenhanced")], ranges[PHASES.index("portal_venous")]
+        low, high = (a + _IODINE_AT_40_KEV * (b - a) for a, b in zip(plain, enhanced, strict=True))
+        return low, high
+    return ranges[PHASES.index(phase)]
 
 
 def _equalise_neighbours(mean_hu: np.ndarray, recipe: TissueRecipe, rng: np.random.Generator) -> None:
