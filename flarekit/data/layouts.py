@@ -191,7 +191,7 @@ def _scans_in(folder: Path) -> list[Path]:
 
 
 def _paired(images: Path, labels: Path, labelled: LabelledOrgans) -> list[CaseFiles]:
-    label_of = _label_maps(labels) if labels.is_dir() else {}
+    label_of = label_maps(labels) if labels.is_dir() else {}
     cases = []
     for image in volumes_in(images):
         name = case_name(image)
@@ -212,7 +212,7 @@ def _with_labels(cases: Sequence[CaseFiles], labels: Path, labelled: LabelledOrg
     """The cases with label maps from a folder, by name, or from the one file that is given. Raises InputError."""
     if not os.path.exists(labels):  # unlike Path.exists, False for a name that is too long
         raise InputError("does not exist", where=labels, remedy="Check the path.")
-    label_of = _label_maps(labels) if labels.is_dir() else dict.fromkeys((case.name for case in cases), labels)
+    label_of = label_maps(labels) if labels.is_dir() else dict.fromkeys((case.name for case in cases), labels)
     return [
         replace(case, label=label_of.get(case.name), labelled=labelled.of(case.name) if case.name in label_of else ())
         for case in cases
@@ -235,7 +235,8 @@ def _refuse_unpaired(cases: Sequence[CaseFiles], labels: Path) -> None:
         )
 
 
-def _label_maps(folder: Path) -> dict[str, Path]:
+def label_maps(folder: Path) -> dict[str, Path]:
+    """The folder's label maps by the case they are called after. Raises InputError where two are of one case."""
     found: dict[str, Path] = {}
     for file in volumes_in(folder):
         if (other := found.setdefault(stem(file), file)) != file:

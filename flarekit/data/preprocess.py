@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,14 +14,14 @@ from tqdm import tqdm
 from flarekit.data.case_file import StoredCase
 from flarekit.data.case_header import CaseHeader
 from flarekit.data.case_writing import write_case
+from flarekit.data.digest import digest
 from flarekit.data.layouts import CaseFiles
 from flarekit.data.store import SliceStore
 from flarekit.errors import FlarekitError, InputError
-from flarekit.files import remove_leftovers, sha256
+from flarekit.files import remove_leftovers
 from flarekit.labels import IGNORE
 from flarekit.parallel import Lost, run_cases
 from flarekit.volumes import Volume, read_labels, read_volume, require_same_grid
-from flarekit.volumes.companions import files_of
 
 WRITTEN, REDONE, SKIPPED, FAILED = "written", "redone", "skipped", "failed"
 
@@ -67,7 +66,7 @@ def preprocess(
 
 def store_case(case: CaseFiles, store: SliceStore, *, overwrite: bool = False) -> CaseResult:
     """Store one case, unless it is there already; the first makes the store. Raises InputError or OutputError."""
-    source, labels = _digest(case.image, case.series), _digest(case.label) if case.label else ""
+    source, labels = digest(case.image, case.series), digest(case.label) if case.label else ""
     target = store.case_path(case.name)
     is_there = os.path.exists(target)  # unlike Path.exists, False for a name that is too long
     if is_there and not overwrite and _is_unchanged(stored := StoredCase(target), case, store, (source, labels)):
@@ -118,22 +117,6 @@ def _read_classes(case: CaseFiles, volume: Volume, store: SliceStore) -> np.ndar
             remedy="Give the voxels another id, or leave the case out.",
         )
     return classes
-
-
-def _digest(path: Path, series: str | None = None) -> str:
-    """SHA-256 of a volume's file or files, or of a folder's files and the DICOM series that is meant.
-
-    Raises InputError.
-    """
-    if not path.exists():
-        raise InputError("does not exist", where=path, remedy="Check the path.")
-    try:
-        digests = [sha256(file) for file in files_of(path)] + ([] if series is None else [series])
-    except OSError as error:
-        raise InputError(
-            f"cannot be read ({error.strerror or error})", where=path, remedy="Check its permissions, and its disk."
-        ) from error
-    return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 def _reported(case: CaseFiles, store: SliceStore, overwrite: bool) -> CaseResult:
