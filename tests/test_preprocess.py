@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from flarekit.data import digest
 from flarekit.data import preprocess as preprocessing
 from flarekit.data.layouts import CaseFiles, find_cases
 from flarekit.data.preprocess import REDONE, SKIPPED, WRITTEN, preprocess
@@ -123,23 +124,23 @@ def test_one_broken_case_does_not_stop_the_others(run_cli, data_set, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("stage", "failure", "said"),
+    ("module", "stage", "failure", "said"),
     [
-        ("sha256", OSError(errno.EIO, "Input/output error"), "cannot be read (Input/output error)"),
-        ("write_case", MemoryError(), "takes more memory than there is"),
+        (digest, "sha256", OSError(errno.EIO, "Input/output error"), "cannot be read (Input/output error)"),
+        (preprocessing, "write_case", MemoryError(), "takes more memory than there is"),
     ],
 )
 def test_a_case_on_a_failing_disk_or_too_large_does_not_stop_the_others(
-    run_cli, data_set, tmp_path, monkeypatch, stage, failure, said
+    run_cli, data_set, tmp_path, monkeypatch, module, stage, failure, said
 ):
-    works = getattr(preprocessing, stage)
+    works = getattr(module, stage)
 
     def fail_for_b(path, *arguments, **keywords):
         if path.name.startswith("b"):
             raise failure
         return works(path, *arguments, **keywords)
 
-    monkeypatch.setattr(preprocessing, stage, fail_for_b)
+    monkeypatch.setattr(module, stage, fail_for_b)
     code, result, _ = run_json(run_cli, data_set, "-o", tmp_path / "store")
     assert code == 7 and statuses(result) == {"a": WRITTEN, "b": "failed"}
     error = result["cases"][1]["error"]
