@@ -38,6 +38,12 @@ def painting(patient: int = 0) -> np.ndarray:
     return paint(anatomy(), SPACING_MM, RECIPES["plain"], 0) if patient == 0 else painting() + np.int16(patient)
 
 
+def mr_like(hu: np.ndarray) -> np.ndarray:
+    """A T1-like contrast of the same patient, stretched over a CT's range: fat is bright, bone and air are dark."""
+    signal = np.interp(hu, [-400, -150, -50, 0, 60, 150, 400], [0, 900, 800, 150, 350, 600, 50])
+    return (signal / signal.max() * 4000 - 1000).astype(np.int16)
+
+
 def write(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
     """A canonical array (Z, H, W) as a NIfTI file in its own type, with more axes where it has more."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,8 +98,8 @@ def test_a_sound_data_set_has_one_row_a_case_and_no_finding(data):
     (case, _), (image, label) = report.cases, (report.cases[0].image, report.cases[0].label)
     assert (image.name, image.shape, image.axes, image.dtype) == ("a_0000.nii.gz", (110, 100, 36), "LPS", "int16")
     assert image.spacing_mm == pytest.approx((3.4, 3.2, 8.0), abs=1e-5)
-    assert (image.low, image.high) == (painting().min(), painting().max())
-    assert (label.dtype, label.broken) == ("uint8", 0)
+    assert (image.values.low, image.values.high) == (painting().min(), painting().max())
+    assert (label.dtype, label.values.broken) == ("uint8", 0)
     assert case.voxels == {i: int((anatomy() == i).sum()) for i in range(1, 14) if (anatomy() == i).any()}
 
 
@@ -117,6 +123,7 @@ def test_a_sound_data_set_has_one_row_a_case_and_no_finding(data):
         (lambda hu: np.clip(hu, -60, 30), (WARNING, "narrow")),
         (lambda hu: hu + 1000, (WARNING, "all-positive")),
         (lambda hu: np.clip(hu, -160, 240), (WARNING, "clipped")),
+        (lambda hu: mr_like(hu), (ERROR, "no-soft-tissue")),
         (lambda hu: np.clip(hu, -1024, 240), (WARNING, "clipped")),
         (lambda hu: np.clip(hu, -500, 3071), (WARNING, "clipped")),
         (lambda hu: hu.astype(np.int16).view(np.uint16), (WARNING, "all-positive")),

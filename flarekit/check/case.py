@@ -44,7 +44,7 @@ def check_case(entry: Entry, naming: Naming | None) -> CaseReport:
     image_facts, label_facts = (None if stored is None else facts_of(stored) for stored in (image, label))
     voxels: dict[int, int] = {}
     if image is not None and image_facts is not None:
-        findings += intensity_findings(image_facts, sample_of(image))
+        findings += intensity_findings(image_facts.values, sample_of(image))
     if label is not None:
         voxels, problems = label_findings(label, entry.labelled, naming)
         findings += problems

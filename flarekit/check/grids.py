@@ -27,7 +27,7 @@ def grid_findings(stored: StoredVolume, file: str) -> Iterator[Finding]:
         )  # fmt: skip
     for message in stored.warnings:
         yield Finding(severity=WARNING, code="reader", file=file, text=message)
-    for code, text in _oddities(stored.volume):
+    for code, text in oddities(stored.volume):
         yield Finding(severity=WARNING, code=code, file=file, text=text)
 
 
@@ -48,7 +48,8 @@ def pair_findings(image: Volume, label: Volume) -> Iterator[Finding]:
         yield _geometry(f"{text} --fix mends less than {FIXABLE_VOXELS:g} voxel: check that they belong together.")
 
 
-def _oddities(volume: Volume) -> Iterator[tuple[str, str]]:
+def oddities(volume: Volume) -> Iterator[tuple[str, str]]:
+    """Code and sentence of everything odd about a grid."""
     (z, h, w), (depth, rows, columns) = volume.spacing_mm, volume.array.shape
     if z > _THICK_MM:
         yield "thick", f"slices lie {z:.3g} mm apart: more than {_THICK_MM:g} mm lose small organs."

@@ -30,6 +30,20 @@ class StoredVolume:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ValueRange:
+    """What values a volume holds."""
+
+    low: float  # the lowest finite one
+    high: float  # the highest
+    broken: int = 0  # voxels that are NaN or infinite
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether any voxel is a finite number."""
+        return self.low <= self.high
+
+
+@dataclass(frozen=True, kw_only=True)
 class FileFacts:
     """What is shown of a file, in its own axes."""
 
@@ -38,15 +52,13 @@ class FileFacts:
     spacing_mm: tuple[float, ...]  # along the file's first three axes
     axes: str  # where they run to: RAS, LPS, ...
     dtype: str  # the type numbers are stored in
-    low: float  # the lowest finite value, scaled
-    high: float  # the highest
-    broken: int  # voxels that are NaN or infinite
+    values: ValueRange  # scaled
     digest: str  # of shape and values: the same for the same voxels in any format and type
 
     @property
     def has_numbers(self) -> bool:
         """Whether any voxel is a finite number."""
-        return self.low <= self.high
+        return self.values.has_numbers
 
     def to_json(self) -> dict[str, object]:
         """A plain dictionary."""
@@ -56,7 +68,7 @@ class FileFacts:
             "spacing_mm": [round(mm, 4) for mm in self.spacing_mm],
             "axes": self.axes,
             "dtype": self.dtype,
-            "range": [self.low, self.high] if self.has_numbers else None,
+            "range": [self.values.low, self.values.high] if self.has_numbers else None,
         }
 
 
@@ -95,9 +107,7 @@ def facts_of(stored: StoredVolume) -> FileFacts:
         spacing_mm=tuple(np.linalg.norm(source.affine[:3, :3], axis=0).tolist()),
         axes=axis_codes(stored.volume),
         dtype=str(stored.volume.array.dtype),
-        low=low,
-        high=high,
-        broken=broken,
+        values=ValueRange(low=low, high=high, broken=broken),
         digest=digest.hexdigest(),
     )
 

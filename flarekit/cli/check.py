@@ -85,7 +85,7 @@ def _row(case: CaseReport) -> tuple[object, ...]:
         " x ".join(f"{mm:.2f}" for mm in facts.spacing_mm),
         facts.axes,
         facts.dtype,
-        f"{facts.low:g}..{facts.high:g}" if case.image and facts.has_numbers else None,
+        f"{facts.values.low:g}..{facts.values.high:g}" if case.image and facts.has_numbers else None,
         organs,
         ", ".join(codes) or "ok",
     )
