@@ -14,6 +14,7 @@ from flarekit.training.losses import (
     dice_loss,
     lovasz_loss,
     marginal_log_probabilities,
+    pseudo_labels,
     pseudo_supervision_loss,
     supervised_loss,
 )
@@ -133,3 +134,30 @@ def test_pseudo_supervision_takes_softmax_once() -> None:
     # Certain and agreeing logits leave no loss; a second softmax would leave probabilities near 1/2.
     logits = torch.tensor([30.0, -30.0])[None, :, None, None].expand(1, 2, 3, 4)
     assert pseudo_supervision_loss(logits, logits, smoothing=1.0) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_pseudo_labels_below_the_confidence_are_ignored() -> None:
+    logits = planes(0.9, 0.6, 0.45).log()  # the likeliest classes: 1 by 0.9, 1 by 0.6, 0 by 0.55
+    assert pseudo_labels(logits).tolist() == [[[1, 1, 0]]]
+    assert pseudo_labels(logits, 0.58).tolist() == [[[1, 1, IGNORE]]]
+    assert pseudo_labels(logits, 0.95).tolist() == [[[IGNORE] * 3]]
+
+
+def test_pixels_of_an_unsure_label_have_no_influence_on_pseudo_supervision() -> None:
+    teacher = planes(0.9, 0.2, 0.55).log()
+    student = planes(0.7, 0.4, 0.1).log().requires_grad_()
+    loss = pseudo_supervision_loss(student, teacher.requires_grad_(), smoothing=1.0, confidence=0.6)
+    without = pseudo_supervision_loss(student[..., :2], teacher[..., :2], smoothing=1.0)
+    assert loss.item() == pytest.approx(without.item()) != pytest.approx(
+        pseudo_supervision_loss(student, teacher, smoothing=1.0).item()
+    )
+    loss.sum().backward()
+    assert teacher.grad is None and student.grad is not None
+    assert student.grad[..., :2].abs().min() > 0 and (student.grad[..., 2] == 0).all()
+
+
+def test_pseudo_labels_that_are_all_unsure_teach_nothing() -> None:
+    student = planes(0.7, 0.4).log().requires_grad_()
+    loss = pseudo_supervision_loss(student, planes(0.55, 0.5).log(), smoothing=1.0, confidence=0.9)
+    loss.sum().backward()
+    assert loss.item() == 0 and student.grad is not None and (student.grad == 0).all()

@@ -124,7 +124,7 @@ def test_a_run_publishes_its_best_validation(workplace: Workplace, config, kind:
     assert str(workplace.folder) not in json.dumps(card.to_json())
 
 
-@pytest.mark.parametrize("config", [CPS, STCN])
+@pytest.mark.parametrize("config", [CPS, replace(CPS, confidence=0.4), STCN])
 def test_a_run_stopped_and_resumed_equals_one_that_was_not(
     workplace: Workplace, config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +196,15 @@ def test_where_a_run_computes_and_how_often_it_saves_may_change(workplace: Workp
     folder.require_same({"device": "cuda", "stores": moved, "training": {"loop": {"save_every": 5, "seed": 1}}})
     with pytest.raises(UsageError, match=r"settings: stores\.fold was '1/3' and is '2/3'\. Resume"):
         folder.require_same({"stores": moved | {"fold": "2/3"}, "training": {"loop": loop}})
+
+
+def test_a_run_that_is_older_than_a_setting_is_resumed_with_its_default(workplace: Workplace) -> None:
+    train(workplace.settings("run"), CPS)
+    path = workplace.folder / "runs" / "run" / "config.toml"
+    path.write_text(path.read_text().replace("confidence = 0.0\n", ""))
+    assert train(workplace.settings("run"), CPS, resume=True).reference == "run@1"
+    with pytest.raises(UsageError, match=r"training\.confidence was 0\.0 and is 0\.5\. Resume"):
+        train(workplace.settings("run"), replace(CPS, confidence=0.5), resume=True)
 
 
 def test_a_finished_run_that_is_resumed_is_left_as_it_is(

@@ -44,6 +44,13 @@ def test_stcn_trains_and_prints_a_table(workplace: Workplace, run_cli) -> None:
     assert "starts" in outcome.stderr
 
 
+def test_the_confidence_that_pseudo_labels_need_is_recorded(workplace: Workplace, run_cli) -> None:
+    unlabelled = workplace.folder / "unlabelled"
+    outcome = run_cli("train", "cps", *options(workplace, "sure", "--unlabelled", unlabelled, "--confidence", 0.7))
+    assert outcome.code == 0, outcome.stderr
+    assert Registry.default().card("sure").training["training"]["confidence"] == 0.7
+
+
 def test_an_organ_left_out_is_neither_followed_nor_scored_and_the_card_says_so(workplace: Workplace, run_cli) -> None:
     command = options(workplace, "blind", "--clips", 1, "--leave-out", "left blob")
     outcome = run_cli("train", "stcn", *command)

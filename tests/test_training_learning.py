@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -87,6 +89,18 @@ def test_networks_come_to_agree_on_unlabelled_slices(data: TrainingData) -> None
     _, after = objective(batch, 0)
     for name in networks:
         assert after[f"consistency_{name}"].mean() < before[f"consistency_{name}"].mean()
+
+
+def test_a_pair_that_is_sure_of_nothing_learns_from_labels_alone(data: TrainingData) -> None:
+    config = CPSConfig(augmentation=AUGMENTATIONS["none"], labelled_batch=1, consistency=5.0, rampup=0, crop=32)
+    batch = CPSBatches(data.labelled, data.unlabelled, ORGANS, config)[0]
+    networks = random_networks("reference", "tiny", classes=ORGANS.classes, seed=0).networks
+    for network in networks.values():
+        network.eval()
+    for confidence in (0.0, 1.0):
+        loss, parts = CPSObjective(networks, replace(config, confidence=confidence))(batch, 0)
+        supervised = sum(part.mean() for name, part in parts.items() if name.startswith("supervised"))
+        assert bool(torch.isclose(loss, torch.as_tensor(supervised))) == (confidence == 1.0)
 
 
 def test_the_propagation_network_learns_a_clip(data: TrainingData) -> None:

@@ -105,6 +105,7 @@ def cps(
     smoothing: option.Smoothing = CPSConfig.smoothing,
     consistency: option.Consistency = CPSConfig.consistency,
     rampup: option.Rampup = CPSConfig.rampup,
+    confidence: option.Confidence = CPSConfig.confidence,
     lr: option.Lr = OptimiserConfig.lr,
     schedule: option.Schedule = OptimiserConfig.schedule,
     warmup: option.Warmup = OptimiserConfig.warmup,

@@ -230,6 +230,17 @@ Rampup = Annotated[
         help="Iterations over which that weight grows (ours; the authors counted epochs); 40 % of all without it.",
     ),
 ]
+Confidence = Annotated[
+    float,
+    typer.Option(
+        "--confidence",
+        min=0,
+        max=1,
+        rich_help_panel=LOSS,
+        help="Learn from the other network's label of a pixel only where it is as probable as this; 0 learns from all "
+        "(section 2.2), more than 0 is FixMatch's idea.",
+    ),
+]
 Clips = Annotated[
     int,
     typer.Option("--clips", min=1, rich_help_panel=LOSS, help="Clips of three slices a batch and process (table 3)."),

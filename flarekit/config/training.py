@@ -137,11 +137,12 @@ class CPSConfig:
     smoothing: float = 1.0  # voxels added to both sides of the Dice fraction (section 2.2, which names no value)
     consistency: float = 0.1  # weight of the unsupervised loss after its ramp: SSL4MIS's value, the paper names none
     rampup: int | None = None  # iterations over which that weight grows (not in the paper); None: two fifths of all
+    confidence: float = 0.0  # lowest probability of a pseudo-label that is learnt from; 0 takes all (the paper)
 
     def __post_init__(self) -> None:
         _positive(labelled_batch=self.labelled_batch, smoothing=self.smoothing)
         _not_negative(unlabelled_batch=self.unlabelled_batch, consistency=self.consistency, rampup=self.rampup or 0)
-        _shares(organ_share=self.organ_share)
+        _shares(organ_share=self.organ_share, confidence=self.confidence)
         _crop(self.crop)
 
 

@@ -50,8 +50,8 @@ class CPSObjective(nn.Module):
 
     def _consistency(self, logits: dict[str, Tensor]) -> dict[str, Tensor]:
         (one, ours), (other, theirs) = logits.items()
-        smoothing = self.config.smoothing
+        smoothing, confidence = self.config.smoothing, self.config.confidence
         return {
-            f"consistency_{one}": pseudo_supervision_loss(ours, theirs, smoothing=smoothing),
-            f"consistency_{other}": pseudo_supervision_loss(theirs, ours, smoothing=smoothing),
+            f"consistency_{one}": pseudo_supervision_loss(ours, theirs, smoothing=smoothing, confidence=confidence),
+            f"consistency_{other}": pseudo_supervision_loss(theirs, ours, smoothing=smoothing, confidence=confidence),
         }

@@ -71,13 +71,24 @@ def supervised_loss(logits: Tensor, classes: Tensor, *, smoothing: float, labell
     return (dice + cross_entropy(logs, classes)) / 2
 
 
-def pseudo_supervision_loss(logits: Tensor, other_logits: Tensor, *, smoothing: float) -> Tensor:
+def pseudo_supervision_loss(
+    logits: Tensor, other_logits: Tensor, *, smoothing: float, confidence: float = 0.0
+) -> Tensor:
     """Dice of one network on the other's hard labels (B,): paper, section 2.2; Chen et al., CVPR 2021.
 
     Both (B, C, H, W). No gradient flows through the labels, and softmax is taken once (the paper's code took it twice).
+    Pixels whose label has a probability below `confidence` count as IGNORE (as in FixMatch, Sohn et al., NeurIPS 2020).
     """
-    hard = other_logits.detach().argmax(1)
+    hard = pseudo_labels(other_logits, confidence)
     return dice_loss(logits.float().softmax(1), hard, smoothing=smoothing)
+
+
+def pseudo_labels(logits: Tensor, confidence: float = 0.0) -> Tensor:
+    """The likeliest class of every pixel (B, H, W), IGNORE where its probability is below `confidence`; no gradient."""
+    if not confidence:
+        return logits.detach().argmax(1)
+    probability, hard = logits.detach().float().softmax(1).max(1)
+    return hard.masked_fill(probability < confidence, IGNORE)
 
 
 def bootstrapped_cross_entropy(log_probabilities: Tensor, classes: Tensor, *, share: float) -> Tensor:

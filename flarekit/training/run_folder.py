@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,9 +90,12 @@ class RunFolder:
         comment = f"# Not set: {', '.join(unset)}.\n" if unset else ""
         write_text(self.config, f"{comment}{toml.dumps(config)}\n")
 
-    def require_same(self, config: dict[str, Any]) -> None:
-        """Raises UsageError when the run was started with another configuration, InputError when there is no run."""
-        differences = _differences(toml.read(self.config), config)
+    def require_same(self, config: dict[str, Any], *, defaults: Mapping[str, Any] | None = None) -> None:
+        """Raises UsageError when the run was started with another configuration, InputError when there is no run.
+
+        A setting that the run's file lacks, as it was written before there was one, counts as in `defaults`.
+        """
+        differences = _differences(_completed(toml.read(self.config), defaults or {}), config)
         if differences:
             raise UsageError(
                 f"{self.config} was written by a run with other settings: {'; '.join(differences)}",
@@ -134,6 +137,15 @@ def _iteration_of(line: str) -> float:
         return json.loads(line)["iteration"]
     except json.JSONDecodeError:
         return float("inf")
+
+
+def _completed(config: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    inner = {
+        key: _completed(value, below)
+        for key, value in config.items()
+        if isinstance(value, dict) and isinstance(below := defaults.get(key), dict)
+    }
+    return {**defaults, **config, **inner}
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:

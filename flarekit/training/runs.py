@@ -67,7 +67,7 @@ def train(
     plan = _plan(settings, config, registry)
     folder = RunFolder(settings.runs / settings.name)
     if resume:
-        folder.require_same(plan.written)
+        folder.require_same(plan.written, defaults=_defaults(config))
         if (reference := folder.published_as()) is not None:
             logger.info("Run %s is already finished: it was published as %s.", settings.name, reference)
             return registry.card(reference)
@@ -178,6 +178,10 @@ def _describe(
             "preprocessing": toml.to_dict(initial.preprocessing),
         },
     }
+
+
+def _defaults(config: TrainingConfig) -> dict[str, Any]:
+    return {**toml.to_dict(RunSettings()), "training": toml.to_dict(type(config)())}
 
 
 def _announce(plan: _Plan, done: int, *, resume: bool) -> None:
