@@ -45,6 +45,7 @@ def cut_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blockwise, "QUERY_BLOCK", 3)
     monkeypatch.setattr(backward, "QUERY_BLOCK", 3)
     monkeypatch.setattr(backward, "VALUE_STRETCH", 7)
+    monkeypatch.setattr(dense, "QUERY_BLOCK", 3)
     monkeypatch.setattr(dense, "MEMORY_STRETCH", 7)
     monkeypatch.setattr(nearest, "MEMORY_STRETCH", 9)
     monkeypatch.setattr(nearest, "GROUP", 2)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from flarekit.ops import dense
 from flarekit.ops.backward import Gradients, add_gradients
-from flarekit.ops.dense import read_all
 from flarekit.ops.logits import Reading, readings
 from flarekit.ops.nearest import nearest, weighted_rows
 
-QUERY_BLOCK = 256  # query tokens read at once
+QUERY_BLOCK = 256  # query tokens whose nearest memory tokens are found at once
 
 
 def read_blockwise(
@@ -26,14 +26,16 @@ def read_blockwise(
     frame_bias: Tensor | None,
 ) -> Tensor:
     """The readout (B, K, Q, V), contiguous, in the dtype of `memory_value`; arguments as of `read_memory`."""
-    batch, objects, _, width = memory_value.shape
+    batch, objects, memory, width = memory_value.shape
     readout = memory_value.new_zeros(batch, objects, query_key.shape[1], width)
+    nearest_k = top_k if top_k is not None and top_k < memory else None
+    block = dense.QUERY_BLOCK if nearest_k is None else QUERY_BLOCK
     for reading in readings(memory_key, memory_value, frame_mask, frame_bias):
         values = [memory_value[reading.sample, index] for index in reading.objects]
-        for start in range(0, query_key.shape[1], QUERY_BLOCK):
-            rows = slice(start, start + QUERY_BLOCK)
+        for start in range(0, query_key.shape[1], block):
+            rows = slice(start, start + block)
             query = reading.centred_query(query_key[reading.sample, rows])
-            for index, planes in zip(reading.objects, _read(reading, query, values, top_k), strict=True):
+            for index, planes in zip(reading.objects, _read(reading, query, values, nearest_k), strict=True):
                 readout[reading.sample, index, rows] = planes
     return readout
 
@@ -67,8 +69,8 @@ def gradients_blockwise(
 
 
 def _read(reading: Reading, query: Tensor, values: list[Tensor], top_k: int | None) -> list[Tensor]:
-    """Readouts (q, V), one for each of the values (N, V)."""
-    if top_k is None or top_k >= len(reading.key):
-        return read_all(reading, query, values)
+    """Readouts (q, V), one for each of the values (N, V); of all tokens without `top_k`."""
+    if top_k is None:
+        return dense.read_all(reading, query, values)
     weights, token = nearest(reading, query, top_k)
     return [weighted_rows(value, weights, token) for value in values]

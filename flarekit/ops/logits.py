@@ -34,13 +34,13 @@ class Reading:
         """(q, C) query keys less the mean of the memory keys."""
         return query.to(self.mean.dtype) - self.mean
 
-    def logits(self, centred_query: Tensor, tokens: slice) -> Tensor:
-        """(q, n) from queries (q, C) and a stretch of memory tokens; -inf where a token may not be read."""
+    def logits(self, centred_query: Tensor, tokens: slice, unit: float = 1.0) -> Tensor:
+        """(q, n) from queries (q, C) and a stretch of memory tokens, times `unit`; -inf where one may not be read."""
         key = self.centred_key(tokens)
-        scale = affinity_scale(key)
+        scale = affinity_scale(key) * unit
         numbers = torch.arange(tokens.start, tokens.stop, device=key.device)
         frames = numbers.div(self._frame_tokens, rounding_mode="floor")
-        offset = self.frame_offset[frames] - key.square().sum(dim=-1) * scale
+        offset = self.frame_offset[frames] * unit - key.square().sum(dim=-1) * scale
         return torch.addmm(offset, centred_query * (2 * scale), key.T)
 
     def stretches(self, size: int) -> Iterator[slice]:
