@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from flarekit.data.layouts import LabelledOrgans
-from flarekit.errors import InputError
-from flarekit.evaluation.dice import CaseScores, score_case
+from flarekit.errors import FlarekitError, InputError
+from flarekit.evaluation.dice import CaseScores
+from flarekit.evaluation.masks import score_volumes
+from flarekit.evaluation.rules import ScoringRules
 from flarekit.labels import LabelSet
-from flarekit.volumes import read_labels, require_same_grid
+from flarekit.parallel import Lost, run_cases
+from flarekit.volumes import Volume, read_labels, require_same_grid
 from flarekit.volumes.formats import SUFFIXES, stem
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +31,14 @@ class Pair:
     name: str  # of the case
     predicted: Path
     true: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedCase:
+    """A case that could not be scored."""
+
+    case: str  # its name
+    error: str  # what is wrong with it and what to do, one line
 
 
 def pair_cases(predicted: Path, true: Path) -> tuple[Pair, ...]:
@@ -62,23 +77,51 @@ def labelled_cases(image: Path, labels: Path) -> tuple[Pair, ...]:
 
 
 def score_pairs(
-    pairs: Sequence[Pair], labels: LabelSet, labelled: LabelledOrgans | None = None
-) -> Iterator[CaseScores]:
-    """The scores of every case, of the organs that `labelled` says its truth covers, of all without it.
+    pairs: Sequence[Pair],
+    labels: LabelSet,
+    labelled: LabelledOrgans | None = None,
+    rules: ScoringRules | None = None,
+    *,
+    workers: int = 0,
+) -> list[CaseScores | FailedCase]:
+    """The scores of every case in order, of the organs that `labelled` says its truth covers, of all without it.
 
-    Raises InputError when files cannot be read or lie on different grids.
+    `workers` processes share the cases, as `flarekit.parallel.run_cases` does. A case whose files cannot be read or
+    lie on different grids is reported as failed; a single case raises its InputError instead.
     """
-    labelled = labelled or LabelledOrgans(default=labels.parse(None))
-    for pair in tqdm(pairs, desc="scoring", unit="case", disable=None, leave=False):
-        predicted, true = read_labels(pair.predicted), read_labels(pair.true)
-        require_same_grid(predicted, true)
-        scores = score_case(
-            pair.name,
-            labels.to_classes(predicted.array, where=pair.predicted),
-            labels.to_classes(true.array, where=pair.true),
-            labels.names,
-        )
-        yield scores.only({labels.names[c - 1] for c in labelled.of(pair.name)})
+    labelled, rules = labelled or LabelledOrgans(default=labels.parse(None)), rules or ScoringRules.of(labels)
+    if unknown := [organ for organ in labels.names if organ not in rules.tolerance_mm]:
+        logger.warning("No tolerance is known for %s: their NSD is left out (--tolerance 2).", ", ".join(unknown))
+    work = partial(score_pair, labels=labels, labelled=labelled, rules=rules)
+    if len(pairs) == 1:
+        return [work(pairs[0])]
+    done = run_cases(partial(_reported, work=work), pairs, workers=workers)
+    shown = tqdm(done, total=len(pairs), desc="scoring", unit="case", disable=None, leave=False)
+    return sorted((_found(pair, result) for pair, result in shown), key=lambda result: result.case)
+
+
+def score_pair(pair: Pair, labels: LabelSet, labelled: LabelledOrgans, rules: ScoringRules) -> CaseScores:
+    """The scores of a case from its files. Raises InputError when they cannot be read or lie on different grids."""
+    predicted, true = (_read_classes(path, labels) for path in (pair.predicted, pair.true))
+    require_same_grid(predicted, true)
+    scores = score_volumes(pair.name, predicted, true, labels.names, rules)
+    return scores.only({labels.names[c - 1] for c in labelled.of(pair.name)})
+
+
+def _reported(pair: Pair, work: Callable[[Pair], CaseScores]) -> CaseScores | FailedCase:
+    try:
+        return work(pair)
+    except FlarekitError as error:
+        return FailedCase(case=pair.name, error=str(error))
+
+
+def _found(pair: Pair, result: CaseScores | FailedCase | Lost) -> CaseScores | FailedCase:
+    return FailedCase(case=pair.name, error=result.reason) if isinstance(result, Lost) else result
+
+
+def _read_classes(path: Path, labels: LabelSet) -> Volume:
+    volume = read_labels(path)
+    return volume.like(labels.to_classes(volume.array, where=path))
 
 
 def _label_maps(folder: Path) -> dict[str, Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 
 import numpy as np
@@ -49,19 +49,29 @@ class Overlap:
 
 @dataclass(frozen=True, kw_only=True)
 class CaseScores:
-    """Dice of one case."""
+    """Dice of one case, and normalised surface Dice where it was taken."""
 
     case: str  # its name
     dice: dict[str, float]  # by organ; those that the case is not labelled for are left out
+    nsd: dict[str, float] = field(default_factory=dict)  # by organ; those without a tolerance are left out too
 
     @property
     def mean(self) -> float:
-        """The mean over organs."""
+        """The mean Dice over organs."""
         return fmean(self.dice.values())
+
+    @property
+    def mean_nsd(self) -> float | None:
+        """The mean NSD over organs; None without one."""
+        return fmean(self.nsd.values()) if self.nsd else None
 
     def only(self, organs: Collection[str]) -> CaseScores:
         """The scores of these organs."""
-        return CaseScores(case=self.case, dice={organ: d for organ, d in self.dice.items() if organ in organs})
+        return CaseScores(
+            case=self.case,
+            dice={organ: value for organ, value in self.dice.items() if organ in organs},
+            nsd={organ: value for organ, value in self.nsd.items() if organ in organs},
+        )
 
 
 def dice(predicted: np.ndarray, true: np.ndarray, organs: int) -> np.ndarray:
