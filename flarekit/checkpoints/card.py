@@ -47,7 +47,7 @@ class Card:
     training: dict[str, Any] = field(default_factory=dict)  # the training configuration, whole
     metrics: dict[str, Any] = field(default_factory=dict)  # validation scores
     provenance: Provenance = field(default_factory=Provenance)
-    parents: tuple[str, ...] = ()  # checkpoints it was fine-tuned from, NAME@VERSION
+    parents: tuple[str, ...] = ()  # what it was fine-tuned from, and whose pseudo-labels it learned from, NAME@VERSION
     created: str = ""  # UTC date and time, ISO 8601
     flarekit_version: str = ""
     weights_sha256: str = ""  # of weights.safetensors

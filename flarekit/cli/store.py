@@ -14,7 +14,9 @@ from flarekit.errors import InputError, UsageError
 if TYPE_CHECKING:
     from flarekit.data.case_file import StoredCase
 
-app = typer.Typer(no_args_is_help=True, help="Look into slice stores, and export their cases.")
+app = typer.Typer(
+    no_args_is_help=True, help="Look into slice stores, export their cases, and lay pseudo-labels over them."
+)
 
 Store = Annotated[Path, typer.Argument(help="A store's folder.")]
 
@@ -91,6 +93,24 @@ def export(
         export_labels(stored, labels, overwrite=overwrite)
     written = [str(path) for path in (output, labels) if path is not None]
     console.emit({"case": case, "written": written}, f"Wrote {' and '.join(written)}.", as_json=json)
+
+
+@app.command(epilog="Example: `flarekit store overlay stores/unlabelled pseudo/round-1`")
+def overlay(
+    store: Store,
+    pseudo_labels: Annotated[Path, typer.Argument(help="A folder that flarekit pseudolabel wrote, of the same CTs.")],
+    json: Json = False,
+) -> None:
+    """Bring kept pseudo-labels into the form that training reads; `train --pseudo-labels` does it by itself.
+
+    For a machine where label maps cannot be read: copy the folder's ledger.jsonl and overlay/ there.
+    """
+    from flarekit.data.store import SliceStore
+    from flarekit.training.pseudo_labels import OVERLAYS, prepare
+
+    count = prepare(pseudo_labels, SliceStore.open(store))
+    result = {"overlay": str(pseudo_labels / OVERLAYS), "cases": count}
+    console.emit(result, f"{count} cases of {store} have pseudo-labels in {pseudo_labels / OVERLAYS}.", as_json=json)
 
 
 def _check(case: StoredCase, output: Path | None, labels: Path | None, *, overwrite: bool) -> None:

@@ -39,6 +39,8 @@ app = typer.Typer(
 def supervised(
     context: typer.Context,
     labelled: option.Labelled = None,
+    unlabelled: option.UnlabelledForPseudo = None,
+    pseudo_labels: option.PseudoLabels = None,
     name: option.Name = None,
     config: option.Config = None,
     validation: option.Validation = None,
@@ -89,6 +91,7 @@ def cps(
     context: typer.Context,
     labelled: option.Labelled = None,
     unlabelled: option.Unlabelled = None,
+    pseudo_labels: option.PseudoLabels = None,
     name: option.Name = None,
     config: option.Config = None,
     validation: option.Validation = None,
@@ -138,6 +141,8 @@ def cps(
 def stcn(
     context: typer.Context,
     labelled: option.Labelled = None,
+    unlabelled: option.UnlabelledForPseudo = None,
+    pseudo_labels: option.PseudoLabels = None,
     name: option.Name = None,
     config: option.Config = None,
     validation: option.Validation = None,

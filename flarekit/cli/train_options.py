@@ -69,6 +69,21 @@ Unlabelled = Annotated[
     list[Path] | None,
     typer.Option("--unlabelled", rich_help_panel=DATA, help="Slice store without labels; may be given several times."),
 ]
+UnlabelledForPseudo = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--unlabelled", rich_help_panel=DATA, help="Slice store with the cases that --pseudo-labels are of; repeatable."
+    ),
+]
+PseudoLabels = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--pseudo-labels",
+        rich_help_panel=DATA,
+        help="A folder that flarekit pseudolabel wrote: unlabelled cases whose masks it kept are learned from with "
+        "these. Of several folders the last one's mask of a case counts.",
+    ),
+]
 Validation = Annotated[
     Path | None,
     typer.Option(

@@ -20,7 +20,7 @@ _NOT_SETTINGS = frozenset({"config", "resume", "json"})
 _SECTIONS = {  # options by the section of the file that they belong to; all others are the training's own
     **dict.fromkeys(("name", "arch", "windows", "init", "encoder_weights", "challenge"), ()),
     **dict.fromkeys(("runs", "device", "tensorboard"), ()),
-    **dict.fromkeys(("labelled", "unlabelled", "validation", "fold"), ("stores",)),
+    **dict.fromkeys(("labelled", "unlabelled", "pseudo_labels", "validation", "fold"), ("stores",)),
     **dict.fromkeys(LoopConfig.__dataclass_fields__, ("training", "loop")),
     **dict.fromkeys(OptimiserConfig.__dataclass_fields__, ("training", "optimiser")),
     "mirror": ("training", "augmentation"),

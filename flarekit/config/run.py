@@ -19,6 +19,7 @@ class Stores:
 
     labelled: tuple[Path, ...] = ()  # their unlabelled cases are used as such
     unlabelled: tuple[Path, ...] = ()  # labels in them are not looked at
+    pseudo_labels: tuple[Path, ...] = ()  # folders of `pseudolabel`: labels of unlabelled cases; the last one's count
     validation: Path | None = None  # None takes the cases to validate on from the labelled ones
     fold: str | None = None  # "2/5": those of the second of five parts, which do not depend on the seed
     held_back: float = 0.1  # without a fold, this share of them; at least one of two or more cases, 0 for none

@@ -11,26 +11,33 @@ from torch import Tensor
 
 from flarekit.config.preprocessing import PreprocessingConfig, WindowPreset
 from flarekit.data.grid import NetworkGrid, to_float
+from flarekit.data.overlay import Overlay
 from flarekit.data.slices import slice_position
 from flarekit.data.store import SliceStore
 from flarekit.labels import IGNORE
 
 
 class NetworkCase:
-    """One case of a store. What is asked for often is kept; its file is left to the store to hold open."""
+    """One case of a store. What is asked for often is kept; its file is left to the store to hold open.
 
-    def __init__(self, store: SliceStore, name: str, config: PreprocessingConfig) -> None:
-        self.store, self.name, self.config = store, name, config
+    An `overlay` holds labels in place of those of the store.
+    """
+
+    def __init__(
+        self, store: SliceStore, name: str, config: PreprocessingConfig, *, overlay: Overlay | None = None
+    ) -> None:
+        self.store, self.name, self.config, self.overlay = store, name, config, overlay
         case = store.case(name)
         self.depth = case.depth
         self.spacing_z_mm, *in_plane_mm = case.spacing_mm
         self.grid = NetworkGrid.of(case.shape[1:], (in_plane_mm[0], in_plane_mm[1]), config)
-        self.organs = case.header.labelled  # classes its labels cover; empty without labels
+        header = case.header if overlay is None else overlay.header
+        self.organs = header.labelled  # classes its labels cover; empty without labels
 
     @cached_property
     def label_voxels(self) -> np.ndarray:
         """int32 (Z, classes): voxels of each class in each slice. Raises ValueError for a case without labels."""
-        counts = self.store.case(self.name).label_voxels
+        counts = (self.overlay or self.store.case(self.name)).label_voxels
         if counts is None:
             raise ValueError(f"case {self.name!r} has no labels")
         return counts
@@ -47,11 +54,16 @@ class NetworkCase:
         """
         if not self.organs:
             raise ValueError(f"case {self.name!r} has no labels")
-        case = self.store.case(self.name)
-        planes = torch.from_numpy(np.stack([case.labels_at(z) for z in slices]))
+        planes = torch.from_numpy(self._planes(slices))
         if len(self.organs) < self.store.labels.classes - 1:
             planes = planes.masked_fill(planes == IGNORE, 0)
         return self.grid.labels_to_network(planes)
+
+    def _planes(self, slices: Sequence[int]) -> np.ndarray:
+        if self.overlay is not None:
+            return self.overlay.labels_at(slices)
+        case = self.store.case(self.name)
+        return np.stack([case.labels_at(z) for z in slices])
 
     def looked_for(self) -> Tensor:
         """bool (classes,): background and the organs that the labels cover."""

@@ -15,6 +15,7 @@ from flarekit.data.network_case import NetworkCase
 from flarekit.data.store import SliceStore
 from flarekit.errors import InputError, TrainingError
 from flarekit.labels import LabelSet
+from flarekit.training.pseudo_labels import LabelledCases, PseudoLabels, lay_over
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +23,10 @@ class TrainingData:
     """The cases of a run. No case of `validation` is in the others."""
 
     labels: LabelSet
-    labelled: tuple[NetworkCase, ...]
-    unlabelled: tuple[NetworkCase, ...]
+    labelled: tuple[NetworkCase, ...]  # those with pseudo-labels last
+    unlabelled: tuple[NetworkCase, ...]  # those with pseudo-labels too
     validation: tuple[NetworkCase, ...]
+    pseudo_labels: tuple[LabelledCases, ...] = ()  # which of `labelled` learn from whose labels
 
     def fingerprint(self) -> str:
         """SHA-256 of all cases in their roles, by name and source files: another value means other samples."""
@@ -62,11 +64,15 @@ def gather(stores: Stores, preprocessing: PreprocessingConfig, *, seed: int) -> 
         _refuse_overlap(labelled, validation, stores.validation)
     else:
         labelled, validation = _split(labelled, _held_back(_sources(labelled), stores, seed))
+    unlabelled = _apart(unlabelled, validation)
+    rounds = [PseudoLabels.open(path, labels) for path in stores.pseudo_labels]
+    pseudo = lay_over(_apart(unlabelled, labelled), rounds, labels)  # where there is truth, it is learned from
     return TrainingData(
         labels=labels,
-        labelled=tuple(labelled),
-        unlabelled=tuple(_apart(unlabelled, validation)),
+        labelled=(*labelled, *(case for part in pseudo for case in part.cases)),
+        unlabelled=tuple(unlabelled),
         validation=tuple(validation),
+        pseudo_labels=pseudo,
     )
 
 
@@ -121,9 +127,9 @@ def _split(cases: Sequence[NetworkCase], back: set[str]) -> tuple[list[NetworkCa
     return _apart(cases, held), held
 
 
-def _apart(cases: Sequence[NetworkCase], validation: Sequence[NetworkCase]) -> list[NetworkCase]:
-    """The cases without those that show a CT which is validated on."""
-    sources = {_source(case) for case in validation}
+def _apart(cases: Sequence[NetworkCase], others: Sequence[NetworkCase]) -> list[NetworkCase]:
+    """The cases without those that show a CT of the others: one that is validated on, say."""
+    sources = {_source(case) for case in others}
     return [case for case in cases if _source(case) not in sources]
 
 
@@ -143,4 +149,5 @@ def _source(case: NetworkCase) -> str:
 
 
 def _identity(case: NetworkCase) -> str:
-    return f"{case.name} {_source(case)} {case.store.case(case.name).header.labels_sha256}"
+    header = case.store.case(case.name).header if case.overlay is None else case.overlay.header
+    return f"{case.name} {_source(case)} {header.labels_sha256}"

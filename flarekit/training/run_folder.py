@@ -23,6 +23,7 @@ _FREE = frozenset(
         "tensorboard",
         "stores.labelled",
         "stores.unlabelled",
+        "stores.pseudo_labels",
         "stores.validation",
         "training.loop.save_every",
         "training.loop.workers",

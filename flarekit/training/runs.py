@@ -26,6 +26,7 @@ from flarekit.training.lock import only_process
 from flarekit.training.loop import Trainer
 from flarekit.training.metrics_log import metrics_log, require_tensorboard
 from flarekit.training.processes import make_accelerator
+from flarekit.training.pseudo_labels import inherited
 from flarekit.training.run_folder import RunFolder
 from flarekit.training.tasks import Training, TrainingConfig, training_of
 
@@ -64,7 +65,8 @@ def train(
     if settings.tensorboard:
         require_tensorboard()
     accelerator = make_accelerator(device or torch.device("cpu"), config.loop.precision)
-    plan = _plan(settings, config, registry)
+    with accelerator.main_process_first():  # which alone brings pseudo-labels into the form that is read
+        plan = _plan(settings, config, registry)
     folder = RunFolder(settings.runs / settings.name)
     if resume:
         folder.require_same(plan.written, defaults=_defaults(config))
@@ -88,6 +90,7 @@ def _plan(settings: RunSettings, config: TrainingConfig, registry: Registry) -> 
     training = training_of(config)
     initial = _initial(training, settings, config, registry)
     data = gather(settings.stores, initial.preprocessing, seed=config.loop.seed)
+    initial = _taught(initial, data, registry, challenge=settings.challenge)
     written = _describe(training, settings, config, initial, data)
     unset = (*toml.unset(settings), *toml.unset(config, prefix="training."))
     return _Plan(settings=settings, training=training, initial=initial, data=data, written=written, unset=unset)
@@ -111,6 +114,17 @@ def _initial(training: Training, settings: RunSettings, config: TrainingConfig, 
     if settings.windows is None:
         return initial
     return replace(initial, preprocessing=replace(initial.preprocessing, windows=WINDOWS[settings.windows]))
+
+
+def _taught(initial: Initial, data: TrainingData, registry: Registry, *, challenge: bool) -> Initial:
+    """The same networks; their provenance says what those saw whose pseudo-labels they learn from."""
+    provenance = inherited(initial.provenance, [part.labels for part in data.pseudo_labels], registry)
+    if challenge and provenance.pretrained_or_extra_data:
+        raise UsageError(
+            f"--challenge refuses pseudo-labels of models that saw extra data ({'; '.join(provenance.data)})",
+            remedy="Label with checkpoints that were trained from random weights on the challenge's own data.",
+        )
+    return replace(initial, provenance=provenance)
 
 
 @contextmanager
@@ -142,8 +156,12 @@ def _card(plan: _Plan, metrics: dict[str, Any]) -> Card:
         training=_without_paths(plan.written),
         metrics=metrics,
         provenance=replace(initial.provenance, data=tuple(dict.fromkeys((*initial.provenance.data, *names)))),
-        parents=initial.parents,
+        parents=tuple(dict.fromkeys((*initial.parents, *_teachers(plan.data)))),
     )
+
+
+def _teachers(data: TrainingData) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for part in data.pseudo_labels for name in part.labels.teachers))
 
 
 def _without_paths(written: dict[str, Any]) -> dict[str, Any]:
@@ -152,7 +170,7 @@ def _without_paths(written: dict[str, Any]) -> dict[str, Any]:
     if "encoder_weights" in kept:
         kept["encoder_weights"] = Path(kept["encoder_weights"]).name
     stores = dict(written["stores"])
-    for role in ("labelled", "unlabelled"):
+    for role in ("labelled", "unlabelled", "pseudo_labels"):
         stores[role] = [Path(folder).resolve().name for folder in stores[role]]
     if "validation" in stores:
         stores["validation"] = Path(stores["validation"]).resolve().name
@@ -176,7 +194,22 @@ def _describe(
             "validation_cases": len(data.validation),
             "cases_sha256": data.fingerprint(),
             "preprocessing": toml.to_dict(initial.preprocessing),
+            **_found_pseudo_labels(data),
         },
+    }
+
+
+def _found_pseudo_labels(data: TrainingData) -> dict[str, Any]:
+    """What was learned from pseudo-labels, folder by folder; nothing where there are none."""
+    if not data.pseudo_labels:
+        return {}
+    return {
+        "pseudo_labels": {
+            "cases": [len(part.cases) for part in data.pseudo_labels],
+            "rounds": [part.labels.settings.round for part in data.pseudo_labels],
+            "ledgers_sha256": [part.labels.ledger_sha256 for part in data.pseudo_labels],
+            "members": [member.name for part in data.pseudo_labels for member in part.labels.settings.members],
+        }
     }
 
 
@@ -188,9 +221,11 @@ def _announce(plan: _Plan, done: int, *, resume: bool) -> None:
     data, word = plan.data, f"resumes after iteration {done}" if done else "starts"
     if resume and not done:
         word = "was stopped before its first state and starts"
+    pseudo = sum(len(part.cases) for part in data.pseudo_labels)
     logger.info(
-        "Run %s %s: %d labelled, %d unlabelled, %d validation cases.",
-        plan.settings.name, word, len(data.labelled), len(data.unlabelled), len(data.validation),
+        "Run %s %s: %d labelled, %s%d unlabelled, %d validation cases.",
+        plan.settings.name, word, len(data.labelled) - pseudo, f"{pseudo} pseudo-labelled, " if pseudo else "",
+        len(data.unlabelled), len(data.validation),
     )  # fmt: skip
     if not data.validation:
         logger.warning("No case to validate on: the last iteration is published, whatever it is worth.")
