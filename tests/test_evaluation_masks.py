@@ -15,7 +15,7 @@ from flarekit.errors import UsageError
 from flarekit.evaluation.cases import FailedCase, pair_cases, score_pairs
 from flarekit.evaluation.masks import score_arrays, score_volumes
 from flarekit.evaluation.rules import ScoringRules, parse_tolerance
-from flarekit.evaluation.summary import Summary, bootstrap_interval
+from flarekit.evaluation.summary import Summary
 from flarekit.labels import FLARE22, IGNORE, LabelSet
 from flarekit.volumes import Volume
 
@@ -113,11 +113,10 @@ def test_tolerances_come_from_the_names_or_from_the_user() -> None:
 
 
 def test_intervals_hold_the_mean_and_come_out_the_same_again() -> None:
-    values = [0.2, 0.4, 0.6, 0.9]
-    low, high = bootstrap_interval(values, seed=3)
-    assert 0.2 <= low < 0.525 < high <= 0.9
-    assert bootstrap_interval(values, seed=3) == (low, high)
-    assert bootstrap_interval([0.5, 0.5, 0.5]) == (0.5, 0.5)
+    summary = Summary.of([0.2, 0.4, 0.6, 0.9])
+    assert summary.interval is not None and 0.2 <= summary.interval[0] < summary.mean < summary.interval[1] <= 0.9
+    assert Summary.of([0.2, 0.4, 0.6, 0.9]) == summary and summary.mean == pytest.approx(0.525)
+    assert Summary.of([0.5, 0.5, 0.5]).interval == (0.5, 0.5)
     assert Summary.of([0.5]).interval is None and Summary.of([0.5]).sd is None
     assert Summary.of([0.0, 1.0]).sd == pytest.approx(0.5**0.5)
 

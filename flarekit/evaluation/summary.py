@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import stdev
 from typing import Any
 
 import numpy as np
 
-RESAMPLES = 2_000
+from flarekit.evaluation.bootstrap import mean_over_cases
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,16 +22,16 @@ class Summary:
     interval: tuple[float, float] | None  # 95 %, of the mean, by bootstrap over cases; None for a single one
 
     @classmethod
-    def of(cls, values: Sequence[float], *, seed: int = 0) -> Summary:
+    def of(cls, values: Sequence[float]) -> Summary:
         """The summary of one value a case. Raises ValueError without a case."""
         if not values:
             raise ValueError("a mean needs at least one case")
-        several = len(values) > 1
+        estimate, several = mean_over_cases(np.asarray(values, dtype=np.float64)), len(values) > 1
         return cls(
             cases=len(values),
-            mean=fmean(values),
+            mean=estimate.mean,
             sd=stdev(values) if several else None,
-            interval=bootstrap_interval(values, seed=seed) if several else None,
+            interval=(estimate.low, estimate.high) if several else None,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -51,10 +51,3 @@ class Summary:
     def interval_text(self) -> str:
         """The interval as tables show it, a dash for none."""
         return "-" if self.interval is None else f"{self.interval[0]:.3f} to {self.interval[1]:.3f}"
-
-
-def bootstrap_interval(values: Sequence[float], *, seed: int = 0) -> tuple[float, float]:
-    """The 95 % percentile interval of the mean when cases are drawn again with replacement, the same for one seed."""
-    drawn = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
-    low, high = np.percentile(np.asarray(values, dtype=np.float64)[drawn].mean(axis=1), (2.5, 97.5))
-    return float(low), float(high)
