@@ -11,6 +11,7 @@
 | 6 | TrainingError | training cannot go on (non-finite loss, no labelled slice) |
 | 7 | PartialFailure | a batch finished, but some of its cases failed |
 | 8 | MissingDependency | an optional package or device is not here |
+| 9 | OutOfMemory | the device has too little memory, even for the smallest step |
 | 130 | | interrupted |
 """
 
@@ -77,3 +78,9 @@ class MissingDependency(FlarekitError):
     """An optional package or a device that was asked for is not here."""
 
     exit_code = 8
+
+
+class OutOfMemory(FlarekitError):
+    """The device has too little memory, even for the smallest step."""
+
+    exit_code = 9

@@ -12,7 +12,7 @@ from flarekit.config.preprocessing import PreprocessingConfig
 from flarekit.data.grid import NetworkGrid
 from flarekit.data.native import native_classes
 from flarekit.data.slices import VolumeSlices
-from flarekit.errors import CheckpointError
+from flarekit.errors import CheckpointError, OutOfMemory
 from flarekit.reference import ReferenceModule, SliceEvidence
 from flarekit.reference.evidence import OrganTable
 
@@ -97,3 +97,33 @@ def test_classes_left_out_of_the_interpolation_change_nothing():
     classes, winning_too = native_classes(probabilities, grid)
     assert (probabilities.flatten(1).amax(1) < 1 / 6).any()
     assert torch.equal(classes.long(), index) and torch.equal(winning, winning_too)
+
+
+class Greedy(Reader):
+    """Has room for a few slices at a time."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room, self.tried = room, []
+
+    def forward(self, image, position):
+        self.tried.append(len(image))
+        if len(image) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(image, position)
+
+
+def test_too_little_memory_makes_batches_smaller_and_changes_no_answer(slices, caplog):
+    plain = list(ReferenceModule(loaded(Reader())).probabilities(slices, range(7)))
+    network = Greedy(room=2)
+    module = ReferenceModule(loaded(network), batch_slices=8)
+    answer = list(module.probabilities(slices, range(7)))
+    assert network.tried == [7, 3, 1, 1, 1, 1, 1, 1, 1] and module.batch_slices == 1
+    assert [z for z, _ in answer] == list(range(7))
+    assert all(torch.equal(a, b) for (_, a), (_, b) in zip(answer, plain, strict=True))
+    assert "too little memory for 7 slices at a time: on with 3" in caplog.text
+
+
+def test_memory_for_not_even_one_slice_says_what_to_do(slices):
+    with pytest.raises(OutOfMemory, match="--device cpu"):
+        list(ReferenceModule(loaded(Greedy(room=0))).probabilities(slices, [3]))

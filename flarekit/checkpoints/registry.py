@@ -89,17 +89,12 @@ class Registry:
             raise CheckpointError(f"unknown checkpoint {reference!r}", remedy=f"Known: {', '.join(known) or 'none'}.")
         return max(found, key=lambda folder: int(folder.name))
 
-    def card(self, reference: str) -> Card:
-        """The card of NAME or NAME@VERSION. Raises CheckpointError."""
-        return card_of(self.folder(reference))
-
-    def load(self, reference: str, *, kind: str | None = None, challenge: bool = False) -> Loaded:
-        """A checkpoint with its networks. Raises CheckpointError: unknown, of another kind, or damaged.
+    def card(self, reference: str, *, kind: str | None = None, challenge: bool = False) -> Card:
+        """The card of NAME or NAME@VERSION. Raises CheckpointError: unknown, of another kind, or damaged.
 
         `challenge` also refuses one that saw what a challenge's rules do not allow.
         """
-        folder = self.folder(reference)
-        card = card_of(folder)
+        card = card_of(self.folder(reference))
         if challenge:
             card.require_allowed_in_challenge()
         if kind not in (None, card.kind):
@@ -110,6 +105,12 @@ class Registry:
             raise CheckpointError(
                 f"{card.reference} is {article} {card.kind} checkpoint, a {kind} one is needed", remedy=remedy
             )
+        return card
+
+    def load(self, reference: str, *, kind: str | None = None, challenge: bool = False) -> Loaded:
+        """A checkpoint with its networks. Raises CheckpointError as `card` does, or where weights are damaged."""
+        card = self.card(reference, kind=kind, challenge=challenge)
+        folder = self.folder(card.reference)
         verify(folder, card)
         networks = {name: build(config) for name, config in card.networks.items()}
         read_weights(folder / WEIGHTS, networks)

@@ -15,6 +15,7 @@ from flarekit.data.slices import VolumeSlices
 from flarekit.errors import CheckpointError, UsageError
 from flarekit.labels import LabelSet
 from flarekit.models import DeepLabV3Plus, TransUNet
+from flarekit.reference.memory import halved
 from flarekit.reference.onnx import OnnxNetwork
 
 
@@ -22,7 +23,8 @@ class ReferenceModule:
     """The networks of a reference checkpoint on one device, run by torch or by ONNX Runtime.
 
     Raises CheckpointError on another kind; UsageError on another backend, or when ONNX Runtime would have to run
-    on a device other than the CPU; MissingDependency when it is not installed.
+    on a device other than the CPU; MissingDependency when it is not installed. Weights come to the device when they
+    are first needed; `rest` takes them off it again.
     """
 
     def __init__(
@@ -33,7 +35,8 @@ class ReferenceModule:
         self.card: Card = loaded.card
         self.device, self.backend, self.batch_slices = torch.device(device), backend, batch_slices
         require_backend(backend, self.device)
-        self.networks = [_runner(network.to(self.device).eval(), backend) for network in loaded.networks.values()]
+        self._modules = [network.eval() for network in loaded.networks.values()]
+        self.networks = [_runner(network, backend) for network in self._modules]
 
     @property
     def labels(self) -> LabelSet:
@@ -46,11 +49,33 @@ class ReferenceModule:
         return self.card.preprocessing
 
     def probabilities(self, slices: VolumeSlices, numbers: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
-        """Slice number and float32 probabilities (C, h, w) on the network grid, in the order of `numbers`."""
-        for start in range(0, len(numbers), self.batch_slices):
+        """Slice number and float32 probabilities (C, h, w) on the network grid, in the order of `numbers`.
+
+        Where the device has too little memory, from then on fewer slices are predicted at a time. Raises OutOfMemory
+        where one is too many.
+        """
+        start = 0
+        while start < len(numbers):
             batch = numbers[start : start + self.batch_slices]
-            images = slices.images(batch).to(self.device)
-            yield from zip(batch, self.predict(images, slices.positions(batch).to(self.device)), strict=True)
+            predicted = self._predicted(slices, batch)
+            if predicted is None:
+                self.batch_slices = halved(len(batch), "slices", self.device)
+                continue
+            yield from zip(batch, predicted, strict=True)
+            start += len(batch)
+
+    def rest(self) -> None:
+        """Take the networks off their device until they are needed again, which leaves its memory to others."""
+        for network in self._modules:
+            network.to("cpu")
+
+    def _predicted(self, slices: VolumeSlices, batch: Sequence[int]) -> Tensor | None:
+        """None where the device has too little memory."""
+        try:
+            images, positions = slices.images(batch).to(self.device), slices.positions(batch).to(self.device)
+            return self.predict(images, positions)
+        except torch.OutOfMemoryError:
+            return None
 
     @torch.inference_mode()
     def predict(self, images: Tensor, positions: Tensor) -> Tensor:
@@ -59,9 +84,11 @@ class ReferenceModule:
         The softmaxes of all networks are summed and divided by their number. Raises CheckpointError when the
         networks give values that are not finite: no mask is made of those.
         """
+        for network in self._modules:
+            network.to(self.device)
         total = self.networks[0](images, positions).float().softmax(dim=1)
-        for network in self.networks[1:]:
-            total += network(images, positions).float().softmax(dim=1)
+        for run in self.networks[1:]:
+            total += run(images, positions).float().softmax(dim=1)
         if not total.isfinite().all():
             raise CheckpointError(
                 f"{self.card.reference} gives values that are not finite", remedy="Train it again, or use another."
