@@ -105,6 +105,17 @@ def test_the_first_slice_needs_no_drawing(case: Files, run_cli) -> None:
     assert alone.code == 0 and "far from annotated slices" in alone.stdout
 
 
+def test_a_slice_that_shows_some_organs_only_may_come_again(case: Files, run_cli, tmp_path: Path) -> None:
+    carried, mask = np.zeros(SHAPE, dtype=np.uint8), tmp_path / "mask.nii.gz"
+    carried[2:8, 5:9, 17:22] = 3
+    nibabel.save(nibabel.Nifti1Image(carried, AFFINE), mask)
+    call = ("suggest", case.image, case.drawn, "--organs", "1,3", "--mask", mask, *MODELS, "none", "--json")
+    report = json.loads(run_cli(*call, "--partial").stdout)
+    assert report["annotated"] == [4, 6]
+    assert report["curve"][4] > 0  # drawn without the spleen, which slice 6 shows
+    assert json.loads(run_cli(*call).stdout)["curve"][4] == 0
+
+
 def test_a_mask_that_was_propagated_says_where_organs_are(case: Files, run_cli, tmp_path: Path) -> None:
     low = np.zeros(SHAPE, dtype=np.uint8)
     low[4:15, 2:10, 2:10] = 1
@@ -118,6 +129,7 @@ def test_a_mask_that_was_propagated_says_where_organs_are(case: Files, run_cli, 
 def test_what_makes_no_sense_is_refused_before_any_work(case: Files, run_cli, tmp_path: Path) -> None:
     assert run_cli("suggest", case.image, "--slices", "1", *MODELS, "none").code == 2
     assert run_cli("suggest", case.image, "--mask", case.truth, *MODELS, "none").code == 2
+    assert run_cli("suggest", case.image, "--partial", *MODELS, "none").code == 2
     assert run_cli("suggest", case.image, "--picture", tmp_path / "a.jpg", *MODELS, "none").code == 4
     (tmp_path / "b.png").write_text("mine")
     assert run_cli("suggest", case.image, "--picture", tmp_path / "b.png", *MODELS, "none").code == 4

@@ -93,7 +93,7 @@ def test_evidence_is_as_drawn_on_drawn_slices_and_between_neighbours_elsewhere(c
     assert list(looked_at(case.image, config)) == [0, 3, 6, 9]
     reference_mm2 = np.zeros((2, 12))
     evidence = gather(case.image, {z: case.truth[z] for z in (4, 7)}, reference_mm2, case.carrier, config)
-    assert evidence.drawn.nonzero()[0].tolist() == [4, 7]
+    assert [row.nonzero()[0].tolist() for row in evidence.drawn] == [[4, 7], [4, 7]]
     assert evidence.drawn_mm2[:, 7].tolist() == [100 * 16, 24 * 16]
     assert evidence.propagated_mm2[:, [4, 7]].tolist() == [[100 * 16, 100 * 16], [0, 24 * 16]]
     halfway = evidence.propagated_mm2[0, [0, 3]].mean()
@@ -104,4 +104,15 @@ def test_nothing_drawn_is_nothing_carried(case: Case):
     empty = {3: np.zeros(SHAPE[1:], dtype=np.uint8)}
     evidence = gather(case.image, empty, np.ones((2, 12)), case.carrier, SuggestionConfig())
     assert not evidence.propagated_mm2.any() and not evidence.doubt.any()
-    assert evidence.drawn.sum() == 1 and not evidence.seen.any()
+    assert evidence.drawn.sum(axis=1).tolist() == [1, 1] and not evidence.seen.any()
+
+
+def test_objects_that_a_slice_is_not_annotated_for_are_looked_for_on_it(case: Case):
+    annotated = {z: np.where(case.truth[z] == 2, 0, case.truth[z]).astype(np.uint8) for z in (4, 7)}
+    annotated[8] = case.truth[8]
+    known = {z: np.array([True, z == 8]) for z in annotated}
+    evidence = gather(case.image, annotated, np.zeros((2, 12)), case.carrier, SuggestionConfig(), known=known)
+    assert [row.nonzero()[0].tolist() for row in evidence.drawn] == [[4, 7, 8], [8]]
+    partly, wholly = (case.carrier.look(annotated, 2, [], known=each) for each in (known, None))
+    assert partly.slices == (4, 7, 8)
+    assert wholly.confidence[1, 0] == 1 > partly.confidence[1, 0]  # of the second object on slice 4, in its half

@@ -15,10 +15,10 @@ DEPTH = 41
 CONFIG = SuggestionConfig(candidate_mm=1.0, coverage_weight=0.0)
 
 
-def evidence(*organs: range, drawn: dict[int, tuple[int, ...]] | None = None) -> Evidence:
+def evidence(*organs: range, drawn: dict[int, tuple[int, ...]] | None = None, partial: bool = False) -> Evidence:
     """Organs of constant area on these slices, which propagation and reference both know; drawn on slices 4 mm apart.
 
-    `drawn` says which organs (rows) every annotated slice shows.
+    `drawn` says which organs (rows) every annotated slice shows; it is annotated for these alone if `partial`.
     """
     drawn = drawn or {}
     areas = np.zeros((len(organs), DEPTH))
@@ -30,7 +30,7 @@ def evidence(*organs: range, drawn: dict[int, tuple[int, ...]] | None = None) ->
     seen = drawn_mm2.any(axis=1, keepdims=True)
     return Evidence(
         spacing_mm=4.0,
-        drawn=np.isin(np.arange(DEPTH), list(drawn)),
+        drawn=(drawn_mm2 > 0) | (np.isin(np.arange(DEPTH), list(drawn)) & (not partial)),
         drawn_mm2=drawn_mm2,
         reference_mm2=areas,
         propagated_mm2=areas * seen,
@@ -114,3 +114,19 @@ def test_settings_that_cannot_be_are_refused():
         SuggestionConfig(propagated_share=1.5)
     with pytest.raises(ValueError, match="coverage_weight is not negative"):
         SuggestionConfig(coverage_weight=-1)
+
+
+def test_a_slice_drawn_for_one_organ_is_suggested_for_another():
+    organs = range(20, 21), range(18, 23)
+    whole = rank(evidence(*organs, drawn={20: (0,)}), 3, CONFIG)
+    part = rank(evidence(*organs, drawn={20: (0,)}, partial=True), 3, CONFIG)
+    assert whole.curve[20] == 0 and 20 not in [suggestion.z for suggestion in whole.suggestions]
+    assert [suggestion.z for suggestion in part.suggestions][:1] == [20]
+    assert [reason.organ for reason in part.suggestions[0].reasons] == [1]
+
+
+def test_a_slice_drawn_for_one_organ_casts_no_doubt_on_another():
+    organs = range(20), range(5, 12)
+    whole, part = (Extent.of(evidence(*organs, drawn={9: (0,)}, partial=partial), CONFIG) for partial in (False, True))
+    assert whole.weight[1] < 0.5 and part.weight[1] == 1.0
+    assert not whole.shows[1, 9] and part.shows[1, 9]

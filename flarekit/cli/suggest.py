@@ -23,6 +23,9 @@ def suggest(
         str | None,
         typer.Option("--slices", help="The annotated slices, as for propagate. Without it, those that hold a label."),
     ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="A slice shows some organs only: it may be suggested for the others.")
+    ] = False,
     organs: Annotated[
         str | None, typer.Option("--organs", help="Look for these only: names or label ids, comma-separated.")
     ] = None,
@@ -57,13 +60,17 @@ def suggest(
     from flarekit.suggestion.report import report
     from flarekit.volumes.hu import parse_offset
 
-    if drawn is None and (mask is not None or slices is not None):
-        raise UsageError("--mask and --slices belong to a drawing", remedy="Name the label map that was drawn.")
+    if drawn is None and (mask is not None or slices is not None or partial):
+        raise UsageError(
+            "--mask, --slices and --partial belong to a drawing", remedy="Name the label map that was drawn."
+        )
     if picture is not None:
         require_new_png(picture, overwrite=overwrite)
     labels, registry = label_set(dataset), Registry.default()
     suggested = suggest_files(
-        SuggestionFiles(image=case, drawn=drawn, carried=mask, series=series, hu_offset=parse_offset(hu_offset)),
+        SuggestionFiles(
+            image=case, drawn=drawn, partial=partial, carried=mask, series=series, hu_offset=parse_offset(hu_offset)
+        ),
         registry.load(model, kind="propagation"),
         None if reference == "none" else registry.load(reference, kind="reference"),
         SuggestionConfig(),

@@ -21,6 +21,7 @@ from flarekit.propagation.views import Views
 from flarekit.volumes import Volume
 
 Annotated = Mapping[int, np.ndarray]  # classes (H, W) uint8 by slice number: 0 background, object k is k + 1
+Known = Mapping[int, np.ndarray]  # (K,) bool by slice number: the objects that the slice is annotated for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,15 +54,19 @@ class Carrier:
         self._slices = VolumeSlices(image, model.card.preprocessing)
         self._views = Views(network, self._slices, config.views_mb)
 
-    def masks(self, annotated: Annotated, objects: int, only: Collection[int]) -> dict[int, np.ndarray]:
-        """Classes (H, W) of the annotated slices and of those in `only`."""
-        return {z: filled.classes for z, filled in self._fill(annotated, objects, only).items()}
+    def masks(
+        self, annotated: Annotated, objects: int, only: Collection[int], *, known: Known | None = None
+    ) -> dict[int, np.ndarray]:
+        """Classes (H, W) of the annotated slices and of those in `only`; without `known`, slices show every object."""
+        known = known or all_known(annotated, objects)
+        return {z: filled.classes for z, filled in self._fill(annotated, known, only).items()}
 
-    def look(self, annotated: Annotated, objects: int, only: Collection[int]) -> Carried:
-        """What is carried to the slices in `only`, from either half of the annotated slices."""
+    def look(self, annotated: Annotated, objects: int, only: Collection[int], *, known: Known | None = None) -> Carried:
+        """What is carried to the slices in `only`, from either half of the annotated slices; `known` as for `masks`."""
+        known = known or all_known(annotated, objects)
         order = sorted(annotated)
         slices = tuple(sorted({*only, *order}))
-        halves = [self._half(annotated, half, objects, slices) for half in (order[::2], order[1::2]) if half]
+        halves = [self._half(annotated, half, known, slices) for half in (order[::2], order[1::2]) if half]
         disagreement = np.full((objects, len(slices)), np.nan)
         if len(halves) == 2:
             apart = np.array([1 - _dice(halves[0].classes[z], halves[1].classes[z], objects) for z in slices]).T
@@ -74,10 +79,10 @@ class Carrier:
             confidence=_mean_of_those_who_know(halves, [half.confidence for half in halves]),
         )
 
-    def _half(self, annotated: Annotated, half: Sequence[int], objects: int, slices: Sequence[int]) -> _Half:
+    def _half(self, annotated: Annotated, half: Sequence[int], known: Known, slices: Sequence[int]) -> _Half:
         """What these annotated slices alone say of the slices; the annotated ones of the other half are found anew."""
         given = {z: annotated[z] for z in half}
-        filled = self._fill(given, objects, slices)
+        filled, objects = self._fill(given, known, slices), len(known[half[0]])
         return _Half(
             knows=np.sum([object_px(classes, objects) for classes in given.values()], axis=0) > 0,
             classes={z: filled[z].classes for z in slices},
@@ -85,12 +90,19 @@ class Carrier:
             confidence=np.array([filled[z].confidence for z in slices], dtype=float).T,
         )
 
-    def _fill(self, annotated: Annotated, objects: int, only: Collection[int]) -> dict[int, FilledSlice]:
-        """The annotated slices, and those in `only`."""
+    def _fill(self, annotated: Annotated, known: Known, only: Collection[int]) -> dict[int, FilledSlice]:
+        """The annotated slices, and those in `only`. An object that no slice is annotated for is held to be absent."""
+        nowhere = ~np.any([known[z] for z in annotated], axis=0)
         results = fill_slices(
-            self._network, self._slices, annotated, objects, self._config, only=frozenset(only), views=self._views
-        )
+            self._network, self._slices, annotated, len(nowhere), self._config,
+            frame_mask={z: known[z] | nowhere for z in annotated}, only=frozenset(only), views=self._views,
+        )  # fmt: skip
         return {result.z: result for result in results}
+
+
+def all_known(annotated: Annotated, objects: int) -> Known:
+    """Every annotated slice is annotated for every object."""
+    return dict.fromkeys(annotated, np.ones(objects, dtype=bool))
 
 
 def object_px(classes: np.ndarray, objects: int) -> np.ndarray:

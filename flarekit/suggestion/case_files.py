@@ -14,7 +14,7 @@ from flarekit.config.propagation import PropagationConfig
 from flarekit.config.suggestion import SuggestionConfig
 from flarekit.labels import IGNORE, LabelSet
 from flarekit.propagation.label_map import read_drawing
-from flarekit.suggestion.carried import Annotated, Carrier, object_px
+from flarekit.suggestion.carried import Annotated, Carrier, Known, object_px
 from flarekit.suggestion.gathering import gather, reference_areas
 from flarekit.suggestion.ranking import Ranking, rank
 from flarekit.volumes import Volume, read_labels, read_volume, require_same_grid
@@ -27,6 +27,7 @@ class SuggestionFiles:
 
     image: Path  # the CT
     drawn: Path | None = None  # the label map drawn on some of its slices; None before the first
+    partial: bool = False  # a slice of it says nothing of the organs that it does not hold
     carried: Path | None = None  # what was propagated from it; None: it is propagated to where it is needed
     series: str | None = None  # which of a DICOM folder's series
     hu_offset: HuOffset = AUTO  # what is taken off the CT's values to make them HU
@@ -63,17 +64,19 @@ def suggest_files(
     """
     image = read_volume(case.image, hu_offset=case.hu_offset, series=case.series)
     drawn = _on_grid(case.drawn, image)
-    drawing = None if drawn is None else read_drawing(drawn, slices)
+    drawing = None if drawn is None else read_drawing(drawn, slices, partial=case.partial)
     organs = tuple(sorted(ids or {*labels.ids, *(drawing.ids if drawing else ())}))[: IGNORE - 1]
     names = tuple(_name(number, labels) for number in organs)
     annotated = {z: _rows(drawing.masks.array[z], organs) for z in drawing.slices} if drawing else {}
+    known = {z: _shown(classes, len(organs)) | (not case.partial) for z, classes in annotated.items()}
     carrier = Carrier(image, propagation, PropagationConfig(), device)
     carried = _on_grid(case.carried, image)
     areas_px = None if carried is None else _areas_px(carried.array, organs)
     areas = reference_areas(image, reference, names, config, device)
-    ranking = rank(gather(image, annotated, areas, carrier, config, areas_px=areas_px), count, config)
+    evidence = gather(image, annotated, areas, carrier, config, known=known, areas_px=areas_px)
+    ranking = rank(evidence, count, config)
     top = [suggestion.z for suggestion in ranking.suggestions]
-    masks = _present(top, annotated, organs, carrier, carried)
+    masks = _present(top, annotated, known, organs, carrier, carried)
     return Suggested(image=image, ranking=ranking, ids=organs, names=names, annotated=tuple(annotated), masks=masks)
 
 
@@ -92,15 +95,25 @@ def _areas_px(ids: np.ndarray, organs: Sequence[int]) -> np.ndarray:
 
 
 def _present(
-    top: Sequence[int], annotated: Annotated, organs: Sequence[int], carrier: Carrier, carried: Volume | None
+    top: Sequence[int],
+    annotated: Annotated,
+    known: Known,
+    organs: Sequence[int],
+    carrier: Carrier,
+    carried: Volume | None,
 ) -> dict[int, np.ndarray]:
     """Masks (H, W) of these slices as they are now; none before anything is drawn."""
     if carried is not None:
         return {z: _rows(carried.array[z], organs) for z in top}
     if not any(classes.any() for classes in annotated.values()):
         return {}
-    masks = carrier.masks(annotated, len(organs), top)
+    masks = carrier.masks(annotated, len(organs), top, known=known)
     return {z: masks[z] for z in top}
+
+
+def _shown(rows: np.ndarray, organs: int) -> np.ndarray:
+    """(K,) bool: the organs on a slice of `_rows`."""
+    return object_px(rows, organs) > 0
 
 
 def _name(number: int, labels: LabelSet) -> str:

@@ -17,7 +17,7 @@ class Evidence:
     """K organs on Z slices; areas in mm2, NaN for a doubt that is not known."""
 
     spacing_mm: float  # between slices
-    drawn: np.ndarray  # (Z,) bool: the annotated slices
+    drawn: np.ndarray  # (K, Z) bool: the slices that are annotated for the organ, whether they show it or not
     drawn_mm2: np.ndarray  # (K, Z) as annotated, 0 on other slices
     reference_mm2: np.ndarray  # (K, Z) as the reference networks see it, 0 for organs that they do not know
     propagated_mm2: np.ndarray  # (K, Z) as carried from the annotated slices
@@ -88,11 +88,11 @@ def largest_run(areas: np.ndarray) -> np.ndarray:
 
 def _trusted_reference(evidence: Evidence, config: SuggestionConfig) -> np.ndarray:
     """(K, Z): the reference's areas, less near slices that were drawn without the organ."""
-    positions = np.arange(len(evidence.drawn)) * evidence.spacing_mm
+    positions = np.arange(evidence.drawn.shape[1]) * evidence.spacing_mm
     trusted = evidence.reference_mm2.copy()
-    for z in np.flatnonzero(evidence.drawn):
+    for z in np.flatnonzero(evidence.drawn.any(axis=0)):
         doubted = 1 - np.exp(-abs(positions - positions[z]) / config.refuted_mm)
-        absent = ~evidence.seen[:, z]
+        absent = evidence.drawn[:, z] & ~evidence.seen[:, z]
         trusted[absent] *= doubted
     return trusted
 

@@ -19,42 +19,42 @@ _NEAR_MM = 1e-3  # a slice's distance to itself, which is divided by
 def gains(
     extent: Extent, seen: np.ndarray, drawn: np.ndarray, spacing_mm: float, config: SuggestionConfig
 ) -> np.ndarray:
-    """(K + 1, Z) of mean Dice hoped for, organ by organ, then for an even spread; 0 on annotated slices.
+    """(K + 1, Z) of mean Dice hoped for, organ by organ, then for an even spread; 0 on slices annotated for all.
 
-    `seen` (K, Z) bool are annotated slices with the organ, `drawn` (Z,) bool all annotated ones.
+    `seen` (K, Z) bool are annotated slices with the organ, `drawn` (K, Z) bool those annotated for it.
     """
-    depth = len(drawn)
-    candidates = _candidates(drawn, spacing_mm, config)
+    depth, anything = drawn.shape[1], drawn.any(axis=0)
+    candidates = _candidates(drawn.all(axis=0), spacing_mm, config)
     gained = np.zeros((len(seen) + 1, depth))
-    rows = [*zip(seen, extent.share, strict=True), (drawn, extent.covered)]
-    for k, (known, share) in enumerate(rows):
-        gained[k, candidates] = _lift(known, share, drawn, candidates, spacing_mm, config)
+    rows = [*zip(seen, drawn, extent.share, strict=True), (anything, anything, extent.covered)]
+    for k, (known, given, share) in enumerate(rows):
+        gained[k, candidates] = _lift(known, given, share, candidates, spacing_mm, config)
     gained[:-1] *= extent.weight[:, None] * extent.shows
     gained[-1] *= config.coverage_weight
     return gained / (extent.weight.sum() + config.coverage_weight)
 
 
-def _candidates(drawn: np.ndarray, spacing_mm: float, config: SuggestionConfig) -> np.ndarray:
+def _candidates(done: np.ndarray, spacing_mm: float, config: SuggestionConfig) -> np.ndarray:
     step = max(1, int(config.candidate_mm / spacing_mm + 1e-6))
-    slices = np.arange(0, len(drawn), step)
-    return slices[~drawn[slices]]
+    slices = np.arange(0, len(done), step)
+    return slices[~done[slices]]
 
 
 def _lift(
     known: np.ndarray,
+    given: np.ndarray,
     share: np.ndarray,
-    drawn: np.ndarray,
     candidates: np.ndarray,
     spacing_mm: float,
     config: SuggestionConfig,
 ) -> np.ndarray:
-    """(candidates,): how much each candidate would lift one organ's Dice, from the slices known to show it."""
+    """(candidates,): how much each candidate would lift one organ's Dice; `known` slices show it, `given` are right."""
     if not share.any():
         return np.zeros(len(candidates))
     below, above = _sides(np.flatnonzero(known), len(share), spacing_mm)
     below, above = below.min(axis=0, initial=np.inf), above.min(axis=0, initial=np.inf)
     new_below, new_above = _sides(candidates, len(share), spacing_mm)
-    now = np.where(drawn, 1.0, _hoped(below, above, config))
+    now = np.where(given, 1.0, _hoped(below, above, config))
     then = _hoped(np.minimum(new_below, below), np.minimum(new_above, above), config)
     return (then - now).clip(min=0) @ share
 

@@ -12,7 +12,7 @@ from flarekit.config.suggestion import SuggestionConfig
 from flarekit.data.slices import VolumeSlices
 from flarekit.reference.evidence import OrganTable, SliceEvidence
 from flarekit.reference.predict import ReferenceModule
-from flarekit.suggestion.carried import Annotated, Carrier, object_px
+from flarekit.suggestion.carried import Annotated, Carrier, Known, all_known, object_px
 from flarekit.suggestion.evidence import Evidence, largest_run
 from flarekit.volumes import Volume
 
@@ -51,24 +51,28 @@ def gather(
     carrier: Carrier,
     config: SuggestionConfig,
     *,
+    known: Known | None = None,
     areas_px: np.ndarray | None = None,
 ) -> Evidence:
     """The evidence once these slices are annotated; objects are the rows of `reference_mm2` (K, Z).
 
-    `areas_px` (K, Z) are those of a whole label map that was carried before.
+    Slices are annotated for all objects without `known`. `areas_px` (K, Z) are those of a whole label map that was
+    carried before.
     """
     objects, depth = reference_mm2.shape
     pixel_mm2 = image.spacing_mm[1] * image.spacing_mm[2]
-    drawn = np.isin(np.arange(depth), list(annotated))
+    known = known or all_known(annotated, objects)
+    drawn = np.zeros((objects, depth), dtype=bool)
     drawn_mm2 = np.zeros((objects, depth))
     for z, classes in annotated.items():
+        drawn[:, z] = known[z]
         drawn_mm2[:, z] = object_px(classes, objects) * pixel_mm2
     propagated_mm2 = np.zeros((objects, depth))
     disagreement, confidence = np.full((2, objects, depth), np.nan)
     if drawn_mm2.any():
-        carried = carrier.look(annotated, objects, looked_at(image, config))
+        carried = carrier.look(annotated, objects, looked_at(image, config), known=known)
         propagated_mm2 = _everywhere(carried.slices, carried.area_px, depth) * pixel_mm2
-        propagated_mm2[:, drawn] = drawn_mm2[:, drawn]
+        propagated_mm2[drawn] = drawn_mm2[drawn]
         disagreement = _everywhere(carried.slices, carried.disagreement, depth)
         confidence = _everywhere(carried.slices, carried.confidence, depth)
     return Evidence(

@@ -48,7 +48,7 @@ def rank(evidence: Evidence, count: int, config: SuggestionConfig) -> Ranking:
     """The `count` next slices, fewer where fewer are left; each is chosen as if those before it were drawn."""
     extent = Extent.of(evidence, config)
     seen, drawn = evidence.seen.copy(), evidence.drawn.copy()
-    curve, suggestions = np.zeros(len(drawn)), []
+    curve, suggestions = np.zeros(drawn.shape[1]), []
     for place in range(count):
         gained = gains(extent, seen, drawn, evidence.spacing_mm, config)
         curve = gained.sum(axis=0) if place == 0 else curve
@@ -56,7 +56,7 @@ def rank(evidence: Evidence, count: int, config: SuggestionConfig) -> Ranking:
         if not gained[:, z].sum() > 0:
             break
         suggestions.append(_suggestion(z, gained[:, z], evidence, extent, seen))
-        drawn[z], seen[:, z] = True, extent.shows[:, z] > SHOWN
+        drawn[:, z], seen[:, z] = True, extent.shows[:, z] > SHOWN
     return Ranking(suggestions=tuple(suggestions), curve=curve)
 
 
