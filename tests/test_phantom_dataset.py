@@ -109,7 +109,7 @@ def test_a_run_killed_before_its_first_painting_goes_on(
     if overwrite:
         write_dataset(tmp_path / "set", replace(one, seed=1))
 
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

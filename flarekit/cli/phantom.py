@@ -46,6 +46,14 @@ def phantom(
     slice_distance: Annotated[
         float | None, typer.Option("--slice-distance", min=0.2, max=20, help="mm; drawn by the recipe without it.")
     ] = None,
+    tissues: Annotated[
+        bool,
+        typer.Option(
+            "--tissues",
+            help="Make OUTPUT a slice store of tissues instead: train with --labelled OUTPUT, which paints each slice "
+            "anew whenever it is drawn.",
+        ),
+    ] = False,
     seed: Seed = 0,
     dataset: LabelsFile = None,
     workers: Workers = 0,
@@ -55,8 +63,10 @@ def phantom(
     """Paint CTs on label maps, or on synthetic anatomy, as a data set in FLARE22's layout."""
     from dataclasses import replace
 
-    from flarekit.phantom import DatasetPlan, Part, find_maps, write_dataset
+    from flarekit.phantom import DatasetPlan, Part, find_maps, write_dataset, write_tissue_store
 
+    if tissues and hard is not None:
+        raise UsageError("--hard decides on HU, which tissues do not have", remedy="Leave out one of the two.")
     recipes = _recipes(recipe, hard)
     maps = find_maps(labels or [])
     count = labelled if labelled is not None else len(maps) or 4
@@ -69,8 +79,9 @@ def phantom(
         organs=label_set(dataset),
     )  # fmt: skip
     plans = {folder: replace(plan, recipe=chosen) for folder, chosen in recipes.items()}
+    write = write_tissue_store if tissues else write_dataset
     results = {
-        kind: _result(output / kind, one, write_dataset(output / kind, one, workers=workers, overwrite=overwrite))
+        kind: _result(output / kind, one, write(output / kind, one, workers=workers, overwrite=overwrite))
         for kind, one in plans.items()
     }
     tables = [_table(one) for one in results.values()]

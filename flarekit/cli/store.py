@@ -32,8 +32,7 @@ def info(store: Store, json: Json = False) -> None:
         (f["name"], " x ".join(map(str, f["shape"])), " x ".join(f"{mm:.2f}" for mm in f["spacing_mm"]), f["labels"])
         for f in facts
     ]
-    holds = "HU" if opened.config.baked is None else f"windows {opened.config.baked.name}"
-    title = f"{store}: {len(facts)} cases, {holds}, compression {opened.config.compression}"
+    title = f"{store}: {len(facts)} cases, {opened.config.content}, compression {opened.config.compression}"
     table = console.table(title, ("case", "shape Z H W", "spacing, mm", "labels"), rows)
     console.emit(opened.config.to_json() | {"cases": facts}, table, as_json=json)
 
@@ -85,7 +84,14 @@ def export(
     from flarekit.data.export import export_image, export_labels
     from flarekit.data.store import SliceStore
 
-    stored = SliceStore.open(store).case(case)
+    opened = SliceStore.open(store)
+    stored = opened.case(case)
+    if output is not None and opened.config.tissues is not None:
+        raise InputError(
+            "holds tissues, which have HU only while training reads them",
+            where=store,
+            remedy="Leave out -o: --labels writes the label map.",
+        )
     _check(stored, output, labels, overwrite=overwrite)
     if output is not None:
         export_image(stored, output, overwrite=overwrite)

@@ -146,7 +146,7 @@ class CPSBatches(Dataset[CPSBatch]):
 
     def _image(self, case: NetworkCase, choice: SliceChoice, change: Change) -> tuple[Tensor, float, str]:
         windows = shifted_windows(case.config.windows, change)
-        images = case.images([choice.z], windows)
+        images = case.images([choice.z], windows, seed=change.noise_seed)
         image = change_images(images, change, side=_side(case, self.config.crop), windows=windows)[0]
         return normalised(image, case.config), case.position(choice.z), f"{case.name} slice {choice.z}"
 
@@ -207,7 +207,7 @@ def read_clip(
     objects = objects_of(case.classes(choice.slices), choice.organs)
     side, focus = _side(case, crop), _centre_of(objects[0] == 1)
     windows = shifted_windows(case.config.windows, change)
-    images = case.images(choice.slices, windows)
+    images = case.images(choice.slices, windows, seed=change.noise_seed)
     return (
         normalised(change_images(images, change, side=side, windows=windows, focus=focus), case.config),
         change_classes(objects, change, side=side, focus=focus),

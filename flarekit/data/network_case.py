@@ -42,8 +42,11 @@ class NetworkCase:
             raise ValueError(f"case {self.name!r} has no labels")
         return counts
 
-    def images(self, slices: Sequence[int], windows: WindowPreset | None = None) -> Tensor:
-        """float32 (N, C, h, w) in 0..1 of the slices with these numbers, through the config's windows or others."""
+    def images(self, slices: Sequence[int], windows: WindowPreset | None = None, *, seed: int = 0) -> Tensor:
+        """float32 (N, C, h, w) in 0..1 of the slices with these numbers, through the config's windows or others.
+
+        A stored CT is the same for every `seed`; a case that is painted as it is read is not.
+        """
         case, preset = self.store.case(self.name), windows or self.config.windows
         return self.grid.to_network(to_float(torch.stack([case.image(z, preset) for z in slices])))
 

@@ -28,6 +28,7 @@ class StoreConfig:
     labels: LabelSet  # what the classes of all cases mean
     baked: WindowPreset | None = None  # windows baked into the images; None keeps HU
     compression: str = DEFAULT  # of new cases; see `flarekit.data.compression`
+    tissues: str | None = None  # recipe that images are painted by as they are read: `hu` holds tissues; None: HU
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary that `from_json` reads back."""
@@ -37,7 +38,15 @@ class StoreConfig:
             "labels": self.labels.to_json(),
             "windows": None if self.baked is None else windows_to_json(self.baked),
             "compression": self.compression,
+            **({} if self.tissues is None else {"tissues": self.tissues}),
         }
+
+    @property
+    def content(self) -> str:
+        """What images are stored as, in words."""
+        if self.tissues is not None:
+            return f"tissues painted by {self.tissues!r}"
+        return "HU" if self.baked is None else f"baked windows {self.baked.name!r}"
 
     def difference(self, other: StoreConfig) -> str:
         """Where cases made with `other` do not fit in, as "windows paper, not none"; empty when they do."""
@@ -45,8 +54,8 @@ class StoreConfig:
             return f"organs {_organs(self.labels)}, not {_organs(other.labels)}"
         if self.labels.pairs != other.labels.pairs:
             return f"left/right pairs {self.labels.pairs}, not {other.labels.pairs}"
-        if self.baked != other.baked:
-            return f"{_content(self.baked)}, not {_content(other.baked)}"
+        if (self.baked, self.tissues) != (other.baked, other.tissues):
+            return f"{self.content}, not {other.content}"
         return ""
 
     @classmethod
@@ -59,6 +68,7 @@ class StoreConfig:
             labels=LabelSet.from_json(data["labels"]),
             baked=None if windows is None else windows_from_json(windows),
             compression=data["compression"],
+            tissues=data.get("tissues"),
         )
 
 
@@ -164,7 +174,3 @@ class SliceStore:
 
 def _organs(labels: LabelSet) -> str:
     return ", ".join(f"{number} {name}" for number, name in zip(labels.ids, labels.names, strict=True))
-
-
-def _content(baked: WindowPreset | None) -> str:
-    return "HU" if baked is None else f"baked windows {baked.name!r}"

@@ -3,6 +3,7 @@
 from flarekit.phantom.anatomy import synthetic_anatomy
 from flarekit.phantom.dataset import DatasetPlan, Part, find_maps, write_dataset
 from flarekit.phantom.painting import canonical_volume, paint, paint_case, paint_tissues
+from flarekit.phantom.tissue_store import write_tissue_store
 from flarekit.phantom.tissues import Tissue
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "paint_tissues",
     "synthetic_anatomy",
     "write_dataset",
+    "write_tissue_store",
 ]

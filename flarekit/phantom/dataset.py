@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +106,7 @@ def write_dataset(
         _remove_paintings(folder)
     jobs = [job for job in paintings(plan) if not _is_complete(job, folder, manifest)]
     _describe(folder, plan)
-    done = _run(jobs, folder, plan, workers)
-    for name, record in tqdm(done, total=len(jobs), desc="painting", unit="case", disable=None, leave=False):
+    for name, record in run_paintings(partial(paint_one, folder=folder, plan=plan), jobs, workers):
         manifest.add(name, record)
     wanted = {job.name for job in paintings(plan)}
     return {name: record for name, record in sorted(manifest.paintings.items()) if name in wanted}
@@ -143,26 +143,25 @@ def paintings(plan: DatasetPlan) -> list[Painting]:
 def paint_one(painting: Painting, folder: Path, plan: DatasetPlan) -> tuple[str, dict[str, Any]]:
     """Paint and write one case, labels first; its name and its record. Raises InputError and OutputError."""
     torch.set_num_threads(1)
-    rng = np.random.default_rng((*painting.seed, 9))
-    slice_mm = plan.slice_mm or round(float(rng.uniform(*plan.recipe.scanner.distance_mm)), 2)
-    spacing = (slice_mm, plan.spacing_mm, plan.spacing_mm)
     image, labels = paint_case(
-        _anatomy(painting, plan), plan.recipe, painting.seed, spacing_mm=spacing, size=plan.size, organs=plan.organs
-    )
+        anatomy_of(painting, plan), plan.recipe, painting.seed,
+        spacing_mm=spacing_of(painting, plan), size=plan.size, organs=plan.organs,
+    )  # fmt: skip
     image_file, label_file = painting.files(folder)
     write_labels(label_file, labels.like(plan.organs.to_ids(labels.array)), overwrite=True)
     write_volume(image_file, image, overwrite=True)
-    return painting.name, {
-        "part": painting.part,
-        "source": stem(painting.source) if painting.source else "synthetic",
-        "seed": list(painting.seed),
-        "shape": list(image.array.shape),
-        "spacing_mm": list(spacing),
-        "image_sha256": image_sha256(image.array),
-    }
+    return painting.name, record_of(painting, image)
 
 
-def _anatomy(painting: Painting, plan: DatasetPlan) -> Volume:
+def spacing_of(painting: Painting, plan: DatasetPlan) -> tuple[float, float, float]:
+    """(z, h, w) mm of the grid it is painted on."""
+    rng = np.random.default_rng((*painting.seed, 9))
+    slice_mm = plan.slice_mm or round(float(rng.uniform(*plan.recipe.scanner.distance_mm)), 2)
+    return slice_mm, plan.spacing_mm, plan.spacing_mm
+
+
+def anatomy_of(painting: Painting, plan: DatasetPlan) -> Volume:
+    """The classes that it is painted on, before they are warped. Raises InputError."""
     if painting.source is not None:
         ids = read_labels(painting.source)
         return ids.like(plan.organs.to_classes(ids.array, where=painting.source))
@@ -171,13 +170,31 @@ def _anatomy(painting: Painting, plan: DatasetPlan) -> Volume:
     return canonical_volume(synthetic_anatomy(painting.seed, spacing, shape), spacing)
 
 
-def _run(jobs: list[Painting], folder: Path, plan: DatasetPlan, workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    if workers == 0:
-        yield from (paint_one(job, folder, plan) for job in jobs)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        futures = [pool.submit(paint_one, job, folder, plan) for job in jobs]
+def record_of(painting: Painting, image: Volume) -> dict[str, Any]:
+    """What the manifest says of it."""
+    return {
+        "part": painting.part,
+        "source": stem(painting.source) if painting.source else "synthetic",
+        "seed": list(painting.seed),
+        "shape": list(image.array.shape),
+        "spacing_mm": [round(mm, 6) for mm in image.spacing_mm],
+        "image_sha256": image_sha256(image.array),
+    }
+
+
+def run_paintings(
+    work: Callable[[Painting], tuple[str, dict[str, Any]]], jobs: Sequence[Painting], workers: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The names and records that `work` returns, as they are done, with a progress bar; in so many processes."""
+    done = map(work, jobs) if workers == 0 else _run_in_processes(work, jobs, workers)
+    yield from tqdm(done, total=len(jobs), desc="painting", unit="case", disable=None, leave=False)
+
+
+def _run_in_processes(
+    work: Callable[[Painting], tuple[str, dict[str, Any]]], jobs: Sequence[Painting], workers: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(work, job) for job in jobs]
         try:
             for future in as_completed(futures):
                 yield future.result()

@@ -10,7 +10,7 @@ from flarekit.phantom.noise import smooth_noise
 from flarekit.phantom.tissues import Palette, Tissue
 
 # Lesions of an organ for each one of the liver.
-_SHARE = {
+SHARES = {
     Tissue.LIVER: 1.0, Tissue.RIGHT_KIDNEY: 0.5, Tissue.LEFT_KIDNEY: 0.5, Tissue.SPLEEN: 0.25,
     Tissue.PANCREAS: 0.3, Tissue.OTHER_ORGAN: 0.25,
 }  # fmt: skip
@@ -20,22 +20,23 @@ def add_lesions(
     hu: np.ndarray, organs: np.ndarray, grid: Grid, palette: Palette, recipe: TissueRecipe, rng: np.random.Generator
 ) -> None:
     """Add lesions to an image (Z,H,W) float32 HU, each inside one organ of organs (Tissue ids)."""
-    for organ, share in _SHARE.items():
+    for organ, share in SHARES.items():
         count = int(rng.poisson(recipe.lesions * share))
         if count == 0:
             continue
         voxels = np.flatnonzero(organs == organ)
         for _ in range(count if len(voxels) else 0):
             middle = np.array(np.unravel_index(voxels[rng.integers(len(voxels))], organs.shape))
-            _add_lesion(hu, organs, grid, organ, middle, _lesion_hu(palette.mean_hu[organ], rng), rng)
+            _add_lesion(hu, organs, grid, organ, middle, lesion_hu(palette.mean_hu[organ], rng), rng)
 
 
-def _lesion_hu(organ_hu: float, rng: np.random.Generator) -> float:
+def lesion_hu(organ_hu: float, rng: np.random.Generator) -> float:
+    """HU of a cyst or a mass in an organ of that HU."""
     return float(rng.uniform(-5, 20) if rng.random() < 0.4 else organ_hu + rng.uniform(-70, 60))
 
 
 def _add_lesion(
-    hu: np.ndarray, organs: np.ndarray, grid: Grid, organ: Tissue, middle: np.ndarray, lesion_hu: float,
+    hu: np.ndarray, organs: np.ndarray, grid: Grid, organ: Tissue, middle: np.ndarray, value_hu: float,
     rng: np.random.Generator,
 ) -> None:  # fmt: skip
     radius_mm = np.clip(rng.lognormal(2.0, 0.6), 2.5, 35) * rng.uniform(0.75, 1.25, 3)
@@ -52,6 +53,6 @@ def _add_lesion(
     )
     away = away + 0.15 * smooth_noise(part, max(float(radius_mm.mean()), 3.0), rng)
     lesion = inside & (away < 1)
-    hu[box][lesion] += lesion_hu - float(hu[box][lesion].mean()) if lesion.any() else 0
+    hu[box][lesion] += value_hu - float(hu[box][lesion].mean()) if lesion.any() else 0
     if rng.random() < 0.3:
         hu[box][lesion & (away > 0.75)] += rng.uniform(10, 50)

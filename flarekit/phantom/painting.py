@@ -66,6 +66,16 @@ def paint_case(
     `spacing_mm` (z, h, w) and `size` (pixels in plane) choose the output's grid; by default it is the label map's.
     Raises InputError when hardly anything is labelled.
     """
+    labels = warp_case(label_volume, recipe, seed, spacing_mm=spacing_mm, size=size, organs=organs)
+    image = paint(labels.array, labels.spacing_mm, recipe, seed, organs=organs)
+    return labels.like(image), labels
+
+
+def warp_case(
+    label_volume: Volume, recipe: PhantomRecipe, seed: int | tuple[int, ...], *,
+    spacing_mm: tuple[float, float, float] | None = None, size: int | None = None, organs: LabelSet = FLARE22,
+) -> Volume:  # fmt: skip
+    """The classes that `paint_case` paints on: those of the volume, some organs removed, and warped."""
     _check_paintable(label_volume.array, label_volume.path)
     rng = np.random.default_rng((*_key(seed), 0))
     source = Grid(shape=label_volume.array.shape, spacing_mm=label_volume.spacing_mm)
@@ -75,8 +85,7 @@ def paint_case(
     warp = draw_warp(kept, source, spacing_mm or source.spacing_mm, size, recipe.warp, rng)
     labels = warp_labels(kept, warp)
     _check_visible(labels, warp.target, label_volume.path)
-    image = paint(labels, warp.target.spacing_mm, recipe, seed, organs=organs)
-    return canonical_volume(image, warp.target.spacing_mm), canonical_volume(labels, warp.target.spacing_mm)
+    return canonical_volume(labels, warp.target.spacing_mm)
 
 
 def canonical_volume(array: np.ndarray, spacing_mm: tuple[float, float, float]) -> Volume:

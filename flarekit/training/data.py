@@ -15,6 +15,7 @@ from flarekit.data.network_case import NetworkCase
 from flarekit.data.store import SliceStore
 from flarekit.errors import InputError, TrainingError
 from flarekit.labels import LabelSet
+from flarekit.phantom.repainted_case import RepaintedCase
 from flarekit.training.pseudo_labels import LabelledCases, PseudoLabels, lay_over
 
 
@@ -89,7 +90,8 @@ def _cases(path: Path, preprocessing: PreprocessingConfig) -> list[NetworkCase]:
     store = SliceStore.open(path)
     if not store.cases:
         raise InputError("holds no case", where=path, remedy="Fill it with flarekit preprocess.")
-    return [NetworkCase(store, name, preprocessing) for name in store.cases]
+    kind = NetworkCase if store.config.tissues is None else RepaintedCase
+    return [kind(store, name, preprocessing) for name in store.cases]
 
 
 def _validation_cases(path: Path, preprocessing: PreprocessingConfig) -> list[NetworkCase]:
