@@ -1,0 +1,67 @@
+"""A report from finished files: a CT, its mask, and what lies beside the mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flarekit.check.volume import volume_findings
+from flarekit.errors import InputError
+from flarekit.labels import FLARE22, LabelSet
+from flarekit.report.by_slice import means
+from flarekit.report.page import ReportCase
+from flarekit.report.sidecars import confidence_of, labels_of, read_sidecar
+from flarekit.volumes import Volume, read_labels, read_volume, require_same_grid
+from flarekit.volumes.hu import AUTO, HuOffset
+from flarekit.volumes.reading import read_stored
+from flarekit.volumes.writing import sidecar_path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportFiles:
+    """The files of one case."""
+
+    image: Path  # the CT
+    mask: Path  # its label map; facts come from the JSON of the same name, where there is one
+    uncertainty: Path | None = None  # a map of it on the same grid
+    labels: LabelSet | None = None  # the organs' names and ids; None: the JSON's, or else FLARE22's
+    series: str | None = None  # which of a DICOM folder's series
+    hu_offset: HuOffset = AUTO  # what is taken off the CT's values to make them HU
+
+
+def read_case(case: ReportFiles) -> ReportCase:
+    """What a report needs, from files. Raises InputError when they cannot be read or lie on different grids."""
+    image = read_volume(case.image, hu_offset=case.hu_offset, series=case.series)
+    mask = read_labels(case.mask, like=image)
+    require_same_grid(image, mask)
+    sidecar = read_sidecar(sidecar_path(case.mask))
+    labels = case.labels or labels_of(sidecar) or FLARE22
+    classes = labels.to_classes(mask.array, where=case.mask)
+    organs = len(labels.names)
+    return ReportCase(
+        volume=image,
+        classes=classes,
+        labels=labels,
+        sidecar={"flags": _findings(image)} | sidecar,
+        confidence=confidence_of(sidecar, image, labels),
+        uncertainty=None if case.uncertainty is None else _uncertainty(case.uncertainty, image, classes, organs),
+    )
+
+
+def _findings(image: Volume) -> Sequence[dict[str, Any]]:
+    """Flags of the CT itself, for a mask whose JSON has none."""
+    return [asdict(finding) for finding in volume_findings(image)]
+
+
+def _uncertainty(path: Path, image: Volume, classes: np.ndarray, organs: int) -> np.ndarray:
+    """float64 (organs, Z): the map's mean over each organ's voxels on a slice."""
+    volume, raw = read_stored(path)
+    require_same_grid(image, volume)
+    values = means(volume.array, classes, organs) * raw.slope + raw.intercept
+    if not ((values[~np.isnan(values)] >= 0) & (values[~np.isnan(values)] <= 1)).all():
+        raise InputError("is no map of values in 0..1", where=path, remedy="Give what segment --uncertainty wrote.")
+    return values

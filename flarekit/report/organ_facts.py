@@ -1,0 +1,34 @@
+"""What is known of each organ of a case, from its sidecar and from the mask itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from flarekit.labels import LabelSet
+
+
+def organ_facts(
+    sidecar: Mapping[str, Any], labels: LabelSet, areas_px: np.ndarray, voxel_ml: float, confidence: np.ndarray | None
+) -> list[dict[str, Any]]:
+    """The sidecar's organs in class order, with the volumes of the mask.
+
+    An organ of which the sidecar says no confidence has that of its slices: `areas_px` and `confidence` are
+    (organs, Z), the latter NaN where it is not known.
+    """
+    known = {organ["name"]: organ for organ in sidecar.get("organs", ())}
+    organs = []
+    for row, (name, number) in enumerate(zip(labels.names, labels.ids, strict=True)):
+        organ = {**known.get(name, {}), "name": name, "id": number, "volume_ml": float(areas_px[row].sum() * voxel_ml)}
+        if organ.get("confidence") is None and confidence is not None:
+            organ["confidence"] = _mean(confidence[row], areas_px[row])
+        organs.append(organ)
+    return organs
+
+
+def _mean(confidence: np.ndarray, area_px: np.ndarray) -> float | None:
+    """Over the voxels of the slices where it is known, None without any."""
+    voxels = np.where(np.isnan(confidence), 0, area_px)
+    return float((np.nan_to_num(confidence) * voxels).sum() / voxels.sum()) if voxels.any() else None
