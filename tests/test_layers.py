@@ -12,7 +12,7 @@ ROOT = Path(flarekit.__file__).parent
 # From top to bottom. A part may import parts of lower rows, and of its own row where no cycle arises.
 LAYERS = (
     {"cli", "api", "__main__"},
-    {"pipeline", "selftrain", "bench", "docker", "demo", "doctor"},
+    {"pipeline", "selftrain", "bench", "docker", "demo", "doctor", "ablation"},
     {"reference", "propagation", "suggestion", "consensus", "training", "evaluation", "report", "phantom"},
     {"checkpoints"},
     {"models", "data", "check"},

@@ -22,8 +22,7 @@ def scores_to_json(scores: Sequence[CaseScores]) -> dict[str, Any]:
         "cases": [_case(case) for case in scores],
         "organs": _rounded(organ_means(scores)),
         "mean": round(fmean(case.mean for case in scores), 4),
-        "dice": _summaries(scores, "dice"),
-        "nsd": _summaries(scores, "nsd"),
+        **_summaries(scores),
     }
 
 
@@ -87,10 +86,13 @@ def _case(scores: CaseScores) -> dict[str, Any]:
     return entry | {"nsd": _rounded(scores.nsd), "mean_nsd": round(scores.mean_nsd, 4)}
 
 
-def _summaries(scores: Sequence[CaseScores], score: str) -> dict[str, Any]:
-    rows = {name: dice if score == "dice" else nsd for name, dice, nsd in summary_rows(scores)}
-    found = {name: summary.to_json() for name, summary in rows.items() if summary is not None}
-    return {"mean": found.pop("mean", None), "organs": found}
+def _summaries(scores: Sequence[CaseScores]) -> dict[str, Any]:
+    found: dict[str, dict[str, Any]] = {"dice": {}, "nsd": {}}
+    for name, dice, nsd in summary_rows(scores):
+        found["dice"][name] = dice.to_json()
+        if nsd is not None:
+            found["nsd"][name] = nsd.to_json()
+    return {score: {"mean": by_organ.pop("mean", None), "organs": by_organ} for score, by_organ in found.items()}
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:

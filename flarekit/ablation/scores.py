@@ -1,0 +1,66 @@
+"""Scores of a row's masks, kept beside them: a case is scored once for the same mask, truth and rules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from flarekit.data.digest import digest
+from flarekit.errors import InputError
+from flarekit.evaluation.cases import FailedCase, Pair, score_pairs
+from flarekit.evaluation.dice import CaseScores
+from flarekit.evaluation.rules import ScoringRules
+from flarekit.files import write_json
+from flarekit.labels import LabelSet
+from flarekit.volumes import read_labels, read_volume, require_same_grid
+
+CASES, SCORES = "cases.json", "scores.json"
+
+
+def require_same_cases(folder: Path, cases: Sequence[Pair], labels: LabelSet) -> None:
+    """Note what the CTs and truths are, or see that they are the ones that were noted; new cases may join.
+
+    Raises InputError where a case's files have changed since its masks were made, and where those of a new case
+    cannot be read, lie on different grids, or hold other labels.
+    """
+    path = folder / CASES
+    known: dict[str, list[str]] = json.loads(path.read_text()) if path.exists() else {}
+    for case in tqdm(cases, desc="test cases", unit="case", disable=None, leave=False):
+        if case.name not in known:
+            _require_readable(case, labels)
+        found = [digest(case.predicted), digest(case.true)]
+        if known.setdefault(case.name, found) != found:
+            raise InputError(
+                f"is not the case {case.name!r} that was scored here before",
+                where=case.predicted,
+                remedy="Choose another output folder, or put its old files back.",
+            )
+    write_json(path, known, overwrite=True)
+
+
+def _require_readable(case: Pair, labels: LabelSet) -> None:
+    image, true = read_volume(case.predicted), read_labels(case.true)
+    require_same_grid(image, true)
+    labels.to_classes(true.array, where=case.true)
+
+
+def score_masks(masks: Path, cases: Sequence[Pair], labels: LabelSet, rules: ScoringRules) -> list[CaseScores]:
+    """The scores of the cases whose masks lie in a folder, in their order. Raises InputError where one has none."""
+    path, settings = masks / SCORES, {"tolerance_mm": dict(rules.tolerance_mm)}
+    stored = json.loads(path.read_text()) if path.exists() else {}
+    known: dict[str, Any] = stored.get("cases", {}) if stored.get("rules") == settings else {}
+    pairs = [
+        Pair(name=case.name, predicted=masks / f"{case.name}.nii.gz", true=case.true)
+        for case in cases
+        if case.name not in known
+    ]
+    for scores in score_pairs(pairs, labels, rules=rules) if pairs else ():
+        if isinstance(scores, FailedCase):
+            raise InputError(scores.error.rstrip("."))
+        known[scores.case] = {"dice": scores.dice, "nsd": scores.nsd}
+    write_json(path, {"rules": settings, "cases": known}, overwrite=True)
+    return [CaseScores(case=case.name, **known[case.name]) for case in cases]
