@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flarekit.cli import bench, evaluate, models, store, train
+from flarekit.cli.ablate import ablate
 from flarekit.cli.app import app
 from flarekit.cli.check import check
 from flarekit.cli.demo import demo
@@ -29,6 +30,7 @@ app.command(epilog="Example: `flarekit pseudolabel unlabelled/ --models a@1,b@1,
     pseudolabel
 )
 app.add_typer(evaluate.app, name="evaluate")
+app.command(epilog="Example: `flarekit ablate examples/ablate.toml -o ablation`")(ablate)
 app.add_typer(models.app, name="models")
 app.add_typer(bench.app, name="bench")
 app.command(epilog="Example: `flarekit phantom painted --labels labelsTr --labelled 10 --unlabelled 20`")(phantom)
