@@ -172,6 +172,25 @@ def test_the_confidence_of_an_organ_is_that_of_its_voxels():
     assert "<td>0.600</td>" in html
 
 
+def test_measurements_are_told_and_missing_ones_have_a_reason():
+    block = {
+        "mean_hu": 100.4,
+        "sd_hu": None,
+        "median_hu": 100.0,
+        "extent_mm": [32.0, 40.0, 41.6],
+        "pieces": 1,
+        "cut_at": ["top", "scan circle"],
+        "reasons": {"sd_hu": "the values are <odd>"},
+    }
+    organs = [{"name": "block", "id": 40, "volume_ml": 51.2, "confidence": 0.91, "statistics": block}]
+    html = page(painted_case(sidecar={"organs": organs}))
+    cells = re.findall(r"<td>(.*?)</td>", html)
+    assert cells[:4] == ["40", "51.2", "0.910", "100"]
+    assert "the values are &lt;odd&gt;" in cells[4]
+    assert cells[5:9] == ["100", "32 x 40 x 42", "1", "top, scan circle"]
+    assert "SD" in html and 'value="2"' not in html, "the pea was not asked for"
+
+
 def test_text_from_outside_cannot_become_markup():
     evil = "</script><script>alert(1)</script>"
     html = page(painted_case(sidecar=SIDECAR | {"image": evil, "flags": [{"severity": "error", "text": evil}]}))

@@ -13,7 +13,7 @@ from flarekit.labels import LabelSet
 def organ_facts(
     sidecar: Mapping[str, Any], labels: LabelSet, areas_px: np.ndarray, voxel_ml: float, confidence: np.ndarray | None
 ) -> list[dict[str, Any]]:
-    """The sidecar's organs in class order, with the volumes of the mask.
+    """The sidecar's organs in class order, or all where it names none, with their classes and the mask's volumes.
 
     An organ of which the sidecar says no confidence has that of its slices: `areas_px` and `confidence` are
     (organs, Z), the latter NaN where it is not known.
@@ -21,7 +21,10 @@ def organ_facts(
     known = {organ["name"]: organ for organ in sidecar.get("organs", ())}
     organs = []
     for row, (name, number) in enumerate(zip(labels.names, labels.ids, strict=True)):
-        organ = {**known.get(name, {}), "name": name, "id": number, "volume_ml": float(areas_px[row].sum() * voxel_ml)}
+        if known and name not in known:
+            continue
+        volume_ml = float(areas_px[row].sum() * voxel_ml)
+        organ = {"name": name, "id": number} | known.get(name, {}) | {"class": row + 1, "volume_ml": volume_ml}
         if organ.get("confidence") is None and confidence is not None:
             organ["confidence"] = _mean(confidence[row], areas_px[row])
         organs.append(organ)

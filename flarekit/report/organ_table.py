@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
 from flarekit.report.markup import readable, table
 from flarekit.report.overlay import colour
 
+# Measurements: the sidecar's name, the column's, and how a value is told.
+_MEASURED: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("mean_hu", "mean HU", "{:.0f}".format),
+    ("sd_hu", "SD", "{:.0f}".format),
+    ("median_hu", "median", "{:.0f}".format),
+    ("extent_mm", "height x depth x width, mm", lambda mm: " x ".join(f"{side:.0f}" for side in mm)),
+    ("pieces", "pieces", str),
+    ("cut_at", "cut at", lambda sides: ", ".join(sides) or "nowhere"),
+)
+
 
 def organ_table(organs: Sequence[Mapping[str, Any]]) -> str:
-    """One row for each of a sidecar's organs, in class order."""
-    head = ("organ", "id", "volume, mL", "confidence")
-    return table("Organs", head, [_row(c, organ) for c, organ in enumerate(organs, start=1)])
+    """One row for each of `organ_facts`, with measurements where there are any."""
+    measured = any("statistics" in organ for organ in organs)
+    columns = [column for _, column, _ in _MEASURED] if measured else []
+    head = ("organ", "id", "volume, mL", "confidence", *columns)
+    return table("Organs", head, [[*_row(organ), *(_measurements(organ) if measured else ())] for organ in organs])
 
 
-def _row(organ_class: int, organ: Mapping[str, Any]) -> list[str]:
-    found = organ["volume_ml"] > 0
+def _row(organ: Mapping[str, Any]) -> list[str]:
+    found, confidence = organ["volume_ml"] > 0, organ.get("confidence")
     return [
-        _name(organ_class, organ["name"], found=found),
+        _name(organ["class"], organ["name"], found=found),
         str(organ["id"]),
         f"{organ['volume_ml']:.1f}" if found else "not found",
-        number(organ.get("confidence"), 3),
+        _unknown("not known" if found else "not found") if confidence is None else f"{confidence:.3f}",
     ]
 
 
@@ -34,6 +46,15 @@ def _name(organ_class: int, name: str, *, found: bool) -> str:
     return f'{swatch} <button type="button" class="go" value="{organ_class}" title="Go to {title}">{title}</button>'
 
 
-def number(value: float | None, digits: int) -> str:
-    """A number in a table's cell, a dash for none."""
-    return "&ndash;" if value is None else f"{value:.{digits}f}"
+def _measurements(organ: Mapping[str, Any]) -> list[str]:
+    """A cell for each measurement; where there is none, its reason is a word on it."""
+    values = organ.get("statistics", {})
+    reasons = values.get("reasons", {})
+    return [
+        _unknown(reasons.get(key, "not measured")) if values.get(key) is None else escape(tell(values[key]))
+        for key, _, tell in _MEASURED
+    ]
+
+
+def _unknown(reason: str) -> str:
+    return f'<span title="{escape(reason)}">&ndash;<span class="unseen"> {escape(reason)}</span></span>'
