@@ -14,13 +14,15 @@ from segmentation_doubles import publish_tiny
 from training_setup import TINY, TINY_GRID
 from training_stores import ORGANS, SPACING_MM, blobs, paint
 
-from flarekit.ablation import RowScores
+from flarekit.ablation import RowScores, names
 from flarekit.ablation.report import gain, to_markdown
 from flarekit.checkpoints import Registry
 from flarekit.config import toml
 from flarekit.config.ablation import PAPER_ROWS, AblationRow, read_ablation
 from flarekit.config.architecture import ARCHITECTURES
 from flarekit.config.preprocessing import PREPROCESSING
+from flarekit.config.reference import SelectionConfig
+from flarekit.config.segment import SegmentConfig
 from flarekit.errors import InputError
 from flarekit.evaluation.dice import CaseScores
 from flarekit.evaluation.rules import ScoringRules
@@ -107,6 +109,9 @@ def test_rows_share_what_is_the_same_and_a_second_run_does_nothing_anew(bench: B
     report = json.loads(outcome.stdout)
     assert [row["name"] for row in report["rows"]] == [row["name"] for row in ROWS]
     assert all(len(row["cases"]) == 2 and row["nsd"]["mean"] is not None for row in report["rows"])
+    parts = [[row[p] for p in ("cps", "windows", "pseudo_labels", "propagation")] for row in report["rows"]]
+    assert parts[0] == [False, "none", False, False] and parts[1] == [True, "paper", False, False]
+    assert parts[3] == [True, "paper", False, True] and parts[4] == [True, "paper", True, False]
     pairs = [row["checkpoints"][0] for row in report["rows"]]
     assert pairs[1] == pairs[2] == pairs[3] and len(set(pairs)) == 3
     # The supervised pair, CPS with two seeds, the student of their pseudo-labels, and one propagation network.
@@ -145,15 +150,17 @@ def test_a_killed_run_goes_on_where_it_was(bench: Bench, run_cli, monkeypatch) -
     assert "| CPS | yes |" in (out / "ablation.md").read_text()
 
 
-def test_another_setting_is_another_step(bench: Bench, run_cli) -> None:
-    out = bench.folder / "out"
-    assert run_cli("ablate", bench.write(ROWS[:1]), "-o", out).code == 0
-    slower = bench.write(ROWS[:1], training=TRAINING | {"optimiser": {"lr": 1e-5}})
-    assert run_cli("ablate", slower, "-o", out).code == 0
-    assert len(list((out / "runs").iterdir())) == 2
-    spared = bench.write(ROWS[:1], training=TRAINING | {"loop": LOOP | {"save_every": 2}})
-    assert run_cli("ablate", spared, "-o", out).code == 0
-    assert len(list((out / "runs").iterdir())) == 2
+def test_another_setting_is_another_step(bench: Bench) -> None:
+    def name(**training: object) -> str:
+        config = read_ablation(bench.write(training=TRAINING | training))
+        return names.pair_name("a", config, config.rows[0], seed=3)
+
+    assert name() == name() == name(loop=LOOP | {"save_every": 7, "workers": 2})
+    assert name().startswith("a-supervised-none-3-")
+    assert len({name(), name(optimiser={"lr": 1e-5}), name(loop=LOOP | {"iterations": 9})}) == 3
+    sparse = replace(SegmentConfig(), selection=SelectionConfig(slices_per_organ=1))
+    assert names.masks_name("a@1", "b@1", SegmentConfig()) != names.masks_name("a@1", "b@1", sparse)
+    assert names.masks_name("a@1", None, SegmentConfig()) == names.masks_name("a@1", None, sparse)
 
 
 def test_a_propagation_network_can_be_named(bench: Bench, run_cli) -> None:
@@ -162,6 +169,28 @@ def test_a_propagation_network_can_be_named(bench: Bench, run_cli) -> None:
     outcome = run_cli("ablate", bench.write(rows, propagation_model="carrier"), "-o", bench.folder / "out", "--json")
     assert outcome.code == 0, outcome.stderr
     assert json.loads(outcome.stdout)["rows"][0]["checkpoints"][1] == "carrier@1"
+
+
+def test_rows_of_checkpoints_that_are_there_need_no_training(bench: Bench, run_cli) -> None:
+    publish_tiny("pair", labels=ORGANS)
+    publish_tiny("carrier", kind="propagation", labels=ORGANS)
+    (bench.folder / "test.json").write_text(
+        json.dumps({"labels": {"background": 0, "left_blob": 1, "right_blob": 2, "bar": 5}, "labelled_organs": ["bar"]})
+    )
+    data = {"images": bench.folder / "test/images", "labels": bench.folder / "test/labels"}
+    data = {name: str(path) for name, path in (data | {"dataset": bench.folder / "test.json"}).items()}
+    sparse = {"name": "sparse", "model": "pair", "propagation": True, "segment": {"sampling": {"every": 3}}}
+    rows = [{"name": "every slice", "model": "pair"}, sparse]
+    outcome = run_cli("ablate", bench.write(rows, data=data, propagation_model="carrier"), "-o", bench.folder / "out")
+    assert outcome.code == 0, outcome.stderr
+    report = json.loads((bench.folder / "out" / "ablation.json").read_text())
+    assert [row["checkpoints"] for row in report["rows"]] == [["pair@1"], ["pair@1", "carrier@1"]]
+    assert report["rows"][1]["segment"]["sampling"]["every"] == 3 and report["rows"][0]["segment"] is None
+    assert list(report["rows"][0]["organs"]) == ["bar"] and report["rows"][0]["seconds_a_case"] > 0
+    assert not (bench.folder / "out" / "runs").exists()
+    publish_tiny("stranger")
+    strange = bench.write([rows[0], {"name": "strange", "model": "stranger"}], data=data)
+    assert "segment other organs" in run_cli("ablate", strange, "-o", bench.folder / "out").stderr
 
 
 def test_what_cannot_work_is_refused_before_training(bench: Bench, run_cli) -> None:
@@ -214,15 +243,15 @@ def test_rows_need_the_cases_they_learn_from(bench: Bench) -> None:
 
 
 def test_gains_are_paired_over_cases_and_stand_in_the_table() -> None:
-    rules, names = ScoringRules(tolerance_mm={"liver": 5.0}), ("a", "b", "c")
-    first = [CaseScores(case=name, dice={"liver": 0.1 * n}, nsd={"liver": 0.5}) for n, name in enumerate(names)]
+    rules, cases, card = ScoringRules(tolerance_mm={"liver": 5.0}), ("a", "b", "c"), publish_tiny("pair")
+    first = [CaseScores(case=name, dice={"liver": 0.1 * n}, nsd={"liver": 0.5}) for n, name in enumerate(cases)]
     better = [replace(scores, dice={"liver": scores.dice["liver"] + 0.2}) for scores in first]
     rows = [
-        RowScores(row=AblationRow(name=name), checkpoints=("x@1",), scores=tuple(scores))
+        RowScores(row=AblationRow(name=name), reference=card, propagation=None, scores=tuple(scores), seconds=1.25)
         for name, scores in (("plain", first), ("more", better))
     ]
     estimate = gain(rows[1], rows[0])
     assert (estimate.mean, estimate.low, estimate.high) == pytest.approx((0.2, 0.2, 0.2))
     lines = to_markdown(rows, rules).splitlines()
-    assert lines[3] == "| more | yes | paper |  |  | 0.300 ± 0.100 | 0.500 ± 0.000 | +0.200 (+0.200 to +0.200) |"
+    assert lines[3] == "| more |  | paper |  |  | 0.300 ± 0.100 | 0.500 ± 0.000 | +0.200 (+0.200 to +0.200) | 1.25 |"
     assert lines[5:8] == ["| Dice | plain | more |", "| --- | --- | --- |", "| liver | 0.100 ± 0.100 | 0.300 ± 0.100 |"]

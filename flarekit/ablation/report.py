@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from flarekit.checkpoints import Card
 from flarekit.config import toml
 from flarekit.config.ablation import AblationRow
 from flarekit.evaluation.bootstrap import Estimate, mean_over_cases
@@ -23,8 +24,22 @@ class RowScores:
     """A row that is done."""
 
     row: AblationRow
-    checkpoints: tuple[str, ...]  # NAME@VERSION of the pair, and of the propagation network if there is one
+    reference: Card  # of the pair that segmented
+    propagation: Card | None  # of the network that propagated
     scores: tuple[CaseScores, ...]  # of the same cases in every row
+    seconds: float  # that a case took on average
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What of the paper's method is in it, as the checkpoints' cards say."""
+        trained = self.reference.training
+        learning, stores = trained.get("training", {}), trained.get("stores", {})
+        return {
+            "cps": trained.get("command") == "cps" and learning.get("unlabelled_batch", 0) > 0,
+            "windows": self.reference.preprocessing.windows.name,
+            "pseudo_labels": bool(stores.get("pseudo_labels")),
+            "propagation": self.propagation is not None,
+        }
 
     @cached_property
     def summaries(self) -> dict[str, tuple[Summary, Summary | None]]:
@@ -45,7 +60,17 @@ def to_json(rows: Sequence[RowScores], rules: ScoringRules) -> dict[str, Any]:
 
 def to_markdown(rows: Sequence[RowScores], rules: ScoringRules) -> str:
     """The rows with what is in each and their means, then Dice and NSD of every organ."""
-    head = ("row", "CPS", "windows", "pseudo-labels", "propagation", "Dice", "NSD", "Dice over the first row")
+    head = (
+        "row",
+        "CPS",
+        "windows",
+        "pseudo-labels",
+        "propagation",
+        "Dice",
+        "NSD",
+        "Dice over the first row",
+        "s a case",
+    )
     lines = [*_table(head, (cells(done, rows[0]) for done in rows)), ""]
     for place, title in enumerate(("Dice", "NSD")):
         lines += [*_table((title, *(done.row.name for done in rows)), _organ_rows(rows, place)), ""]
@@ -56,10 +81,10 @@ def to_markdown(rows: Sequence[RowScores], rules: ScoringRules) -> str:
 def cells(done: RowScores, first: RowScores) -> tuple[str, ...]:
     """A row of the first table."""
     dice, nsd = done.summaries["mean"]
-    row, more = done.row, gain(done, first)
-    parts = ("yes" if part else "" for part in (row.pseudo_labels, row.propagation))
+    more = gain(done, first)
+    parts = (("yes" if part else "") if isinstance(part, bool) else part for part in done.parts.values())
     over = "" if done is first else f"{more.mean:+.3f} ({more.low:+.3f} to {more.high:+.3f})"
-    return row.name, "yes" if row.cps else "", row.windows, *parts, str(dice), "-" if nsd is None else str(nsd), over
+    return done.row.name, *parts, str(dice), "-" if nsd is None else str(nsd), over, f"{done.seconds:.3g}"
 
 
 def _organ_rows(rows: Sequence[RowScores], place: int) -> Iterator[tuple[str, ...]]:
@@ -76,9 +101,13 @@ def _table(head: Sequence[str], rows: Iterator[tuple[str, ...]]) -> list[str]:
 
 def _entry(done: RowScores, first: RowScores) -> dict[str, Any]:
     more = gain(done, first)
+    cards = [done.reference] + ([done.propagation] if done.propagation is not None else [])
     return {
-        **toml.to_dict(done.row),
-        "checkpoints": list(done.checkpoints),
+        "name": done.row.name,
+        **done.parts,
+        "segment": toml.to_dict(done.row.segment) if done.propagation is not None else None,
+        "checkpoints": [card.reference for card in cards],
+        "seconds_a_case": round(done.seconds, 3),
         **scores_to_json(done.scores),
         "dice_over_the_first_row": {
             "mean": round(more.mean, 4),

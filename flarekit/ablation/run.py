@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from flarekit.ablation.report import RowScores, to_json, to_markdown
-from flarekit.ablation.scores import require_same_cases, score_masks
+from flarekit.ablation.scores import Truth, mean_seconds, require_same_cases, score_masks
 from flarekit.ablation.steps import Workplace
 from flarekit.checkpoints import Registry
 from flarekit.config.ablation import AblationConfig, AblationRow
 from flarekit.config.run import Stores
-from flarekit.data.layouts import find_cases
+from flarekit.data.layouts import LabelledOrgans, find_cases
 from flarekit.data.store import SliceStore
+from flarekit.errors import UsageError
 from flarekit.evaluation.cases import Pair, labelled_cases
 from flarekit.evaluation.rules import ScoringRules
 from flarekit.files import write_json, write_text
-from flarekit.labels import LabelSet
 from flarekit.training.data import shared_labels
 
 TABLE, REPORT = "ablation.md", "ablation.json"
@@ -35,38 +36,45 @@ def run_ablation(config: AblationConfig, folder: Path, device: torch.device) -> 
     what is done can be read. A run that was stopped goes on in the step it was in. Raises InputError, UsageError,
     OutputError, CheckpointError or TrainingError.
     """
-    cases, labels = labelled_cases(config.data.images, config.data.labels), _check(config)
-    rules = ScoringRules.of(labels, config.tolerance)
-    require_same_cases(folder, cases, labels)
-    place = Workplace(folder=folder, config=config, labels=labels, device=device, registry=Registry.default())
+    cases, truth = labelled_cases(config.data.images, config.data.labels), _check(config)
+    require_same_cases(folder, cases, truth.labels)
+    place = Workplace(folder=folder, config=config, labels=truth.labels, device=device, registry=Registry.default())
     done: list[RowScores] = []
     for row in config.rows:
-        done.append(_row(place, row, cases, rules))
-        report = to_json(done, rules)
+        done.append(_row(place, row, cases, truth))
+        report = to_json(done, truth.rules)
         write_json(folder / REPORT, report, overwrite=True)
-        write_text(folder / TABLE, to_markdown(done, rules), overwrite=True)
+        write_text(folder / TABLE, to_markdown(done, truth.rules), overwrite=True)
         logger.info("Row %s: mean Dice %s, NSD %s.", row.name, *done[-1].summaries["mean"])
     return report
 
 
-def _row(place: Workplace, row: AblationRow, cases: Sequence[Pair], rules: ScoringRules) -> RowScores:
+def _row(place: Workplace, row: AblationRow, cases: Sequence[Pair], truth: Truth) -> RowScores:
     reference = place.reference(row)
     propagation = place.propagation() if row.propagation else None
     masks = place.masks(row, reference, propagation, cases)
-    checkpoints = [card.reference for card in (reference, propagation) if card is not None]
     return RowScores(
-        row=row, checkpoints=tuple(checkpoints), scores=tuple(score_masks(masks, cases, place.labels, rules))
+        row=row,
+        reference=reference,
+        propagation=propagation,
+        scores=tuple(score_masks(masks, cases, truth)),
+        seconds=mean_seconds(masks, cases),
     )
 
 
-def _check(config: AblationConfig) -> LabelSet:
-    """The organs of the stores. Raises before hours of training what would be raised after them."""
-    data = config.data
+def _check(config: AblationConfig) -> Truth:
+    """What the cases are scored by. Raises before hours of training what would be raised after them."""
+    data, registry = config.data, Registry.default()
     stores = Stores(labelled=data.labelled, unlabelled=data.unlabelled, validation=data.validation)
     for path in stores.all:
         SliceStore.open(path)
-    if any(row.pseudo_labels for row in config.rows):
+    if any(row.pseudo_labels and row.model is None for row in config.rows):
         find_cases(data.unlabelled_images)
     if config.propagation_model is not None:
-        Registry.default().card(config.propagation_model, kind="propagation")
-    return shared_labels(stores)
+        registry.card(config.propagation_model, kind="propagation")
+    known = [registry.card(row.model, kind="reference").labels for row in config.rows if row.model is not None]
+    labels = replace(shared_labels(stores) if config.trains else known[0], ignore_id=None)
+    if not all(each.same_organs(labels) for each in known):
+        raise UsageError("the rows segment other organs than one another", remedy="Compare what has the same organs.")
+    labelled = LabelledOrgans.read(data.dataset, labels) if data.dataset else LabelledOrgans(default=labels.parse(None))
+    return Truth(labels=labels, labelled=labelled, rules=ScoringRules.of(labels, config.tolerance))

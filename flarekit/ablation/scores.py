@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from tqdm import tqdm
 
 from flarekit.data.digest import digest
+from flarekit.data.layouts import LabelledOrgans
 from flarekit.errors import InputError
 from flarekit.evaluation.cases import FailedCase, Pair, score_pairs
 from flarekit.evaluation.dice import CaseScores
@@ -19,6 +22,23 @@ from flarekit.labels import LabelSet
 from flarekit.volumes import read_labels, read_volume, require_same_grid
 
 CASES, SCORES = "cases.json", "scores.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """What the test cases are scored by."""
+
+    labels: LabelSet
+    labelled: LabelledOrgans  # which organs the true label maps cover
+    rules: ScoringRules
+
+    def to_json(self) -> dict[str, Any]:
+        """What scores depend on beside the masks, as a plain dictionary."""
+        return {
+            "tolerance_mm": dict(self.rules.tolerance_mm),
+            "labelled": list(self.labelled.default),
+            "labelled_by_case": {name: list(classes) for name, classes in self.labelled.by_case.items()},
+        }
 
 
 def require_same_cases(folder: Path, cases: Sequence[Pair], labels: LabelSet) -> None:
@@ -48,9 +68,9 @@ def _require_readable(case: Pair, labels: LabelSet) -> None:
     labels.to_classes(true.array, where=case.true)
 
 
-def score_masks(masks: Path, cases: Sequence[Pair], labels: LabelSet, rules: ScoringRules) -> list[CaseScores]:
+def score_masks(masks: Path, cases: Sequence[Pair], truth: Truth) -> list[CaseScores]:
     """The scores of the cases whose masks lie in a folder, in their order. Raises InputError where one has none."""
-    path, settings = masks / SCORES, {"tolerance_mm": dict(rules.tolerance_mm)}
+    path, settings = masks / SCORES, truth.to_json()
     stored = json.loads(path.read_text()) if path.exists() else {}
     known: dict[str, Any] = stored.get("cases", {}) if stored.get("rules") == settings else {}
     pairs = [
@@ -58,9 +78,14 @@ def score_masks(masks: Path, cases: Sequence[Pair], labels: LabelSet, rules: Sco
         for case in cases
         if case.name not in known
     ]
-    for scores in score_pairs(pairs, labels, rules=rules) if pairs else ():
+    for scores in score_pairs(pairs, truth.labels, truth.labelled, truth.rules) if pairs else ():
         if isinstance(scores, FailedCase):
             raise InputError(scores.error.rstrip("."))
         known[scores.case] = {"dice": scores.dice, "nsd": scores.nsd}
     write_json(path, {"rules": settings, "cases": known}, overwrite=True)
     return [CaseScores(case=case.name, **known[case.name]) for case in cases]
+
+
+def mean_seconds(masks: Path, cases: Sequence[Pair]) -> float:
+    """What a case took to segment on average, reading and writing apart."""
+    return fmean(json.loads((masks / f"{case.name}.json").read_text())["seconds"] for case in cases)

@@ -18,6 +18,7 @@ from flarekit.config.training import CPSConfig, STCNTrainingConfig
 from flarekit.consensus import CheckpointSource, Round, order, run_round
 from flarekit.data.layouts import find_cases
 from flarekit.evaluation.cases import Pair
+from flarekit.files import write_json
 from flarekit.labels import LabelSet
 from flarekit.pipeline import segment
 from flarekit.reference import ReferenceModule
@@ -43,7 +44,9 @@ class Workplace:
         return "ablation"
 
     def reference(self, row: AblationRow) -> Card:
-        """The pair of networks that a row segments with, trained now unless it is there."""
+        """The pair of networks that a row segments with: one that it names, or one that is trained now unless there."""
+        if row.model is not None:
+            return self.registry.card(row.model, kind="reference")
         seed = self.config.training.loop.seed
         if not row.pseudo_labels:
             return self._pair(row, seed)
@@ -76,6 +79,7 @@ class Workplace:
         for case in tqdm(cases, desc="segment", unit="case", disable=None, leave=False):
             volume = read_volume(case.predicted)
             found = segment(volume, pair, chain, row.segment)
+            write_json(folder / f"{case.name}.json", {"seconds": sum(found.seconds.values())}, overwrite=True)
             write_labels(folder / f"{case.name}.nii.gz", volume.like(self.labels.to_ids(found.classes)))
 
     def _pair(self, row: AblationRow, seed: int) -> Card:

@@ -32,11 +32,12 @@ def ablate(
     settings = read_ablation(config)
     report = run_ablation(settings, output, resolve_device(settings.device))
     rows = [_cells(row) for row in report["rows"]]
-    columns = ("row", "CPS", "windows", "pseudo-labels", "propagation", "Dice", "NSD")
+    columns = ("row", "CPS", "windows", "pseudo-labels", "propagation", "Dice", "NSD", "s a case")
     console.emit(report, console.table("Ablation", columns, rows), f"Wrote {output / 'ablation.md'}.", as_json=json)
 
 
 def _cells(row: dict[str, Any]) -> tuple[object, ...]:
     parts = ("yes" if row[part] else "" for part in ("pseudo_labels", "propagation"))
     means = (row[score]["mean"] for score in ("dice", "nsd"))
-    return row["name"], "yes" if row["cps"] else "", row["windows"], *parts, *(m and m["mean"] for m in means)
+    scores = (mean and mean["mean"] for mean in means)
+    return row["name"], "yes" if row["cps"] else "", row["windows"], *parts, *scores, row["seconds_a_case"]

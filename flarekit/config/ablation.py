@@ -19,9 +19,10 @@ from flarekit.errors import InputError
 class AblationData:
     """The cases of an ablation. Paths are relative to the current folder."""
 
-    labelled: tuple[Path, ...]  # slice stores to train on
     images: Path  # CTs to score the rows on: a folder, or one file
     labels: Path  # their true label maps
+    dataset: Path | None = None  # dataset.json, where these are labelled for some organs only
+    labelled: tuple[Path, ...] = ()  # slice stores to train on
     unlabelled: tuple[Path, ...] = ()  # slice stores without labels, for CPS and pseudo-labels
     unlabelled_images: tuple[Path, ...] = ()  # the CTs in these stores, for pseudo-labels to be made on
     validation: Path | None = None  # slice store to validate on; None holds a part of the labelled cases back
@@ -32,6 +33,7 @@ class AblationRow:
     """One row of the table. Raises ValueError on a name or windows that cannot be."""
 
     name: str  # what the table calls it
+    model: str | None = None  # checkpoint to segment with; None trains one as the next three fields say
     cps: bool = True  # train on unlabelled slices too; without it the same pair of networks on labels alone
     windows: str = "paper"  # window preset of the reference networks; "none" is one wide range of HU
     pseudo_labels: bool = False  # train again with the masks that several such models agree on
@@ -77,12 +79,19 @@ class AblationConfig:
         names = [row.name for row in self.rows]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"rows have a name each, got {names}")
-        if not self.data.labelled:
-            raise ValueError("data.labelled names no store")
         for row in self.rows:
             self._require_cases(row)
 
+    @property
+    def trains(self) -> bool:
+        """Whether a network is trained for any row."""
+        return any(row.model is None or (row.propagation and self.propagation_model is None) for row in self.rows)
+
     def _require_cases(self, row: AblationRow) -> None:
+        if self.trains and not self.data.labelled:
+            raise ValueError("data.labelled names no store to train on")
+        if row.model is not None:
+            return
         if row.cps and not self.training.unlabelled_batch:
             raise ValueError(f"row {row.name!r} trains by CPS, and training.unlabelled_batch is 0")
         if (row.cps or row.pseudo_labels) and not self.data.unlabelled:
