@@ -10,21 +10,24 @@ import numpy as np
 import torch
 
 from flarekit.config.phantom import RECIPES
-from flarekit.config.segment import SegmentConfig
+from flarekit.config.segment import OutputConfig
+from flarekit.data.layouts import CaseFiles
 from flarekit.errors import OutputError
 from flarekit.evaluation import CaseScores, score_case
 from flarekit.files import require_writable
 from flarekit.labels import FLARE22
 from flarekit.phantom import canonical_volume, paint, synthetic_anatomy
 from flarekit.pipeline import Segmentation
-from flarekit.pipeline.files import SegmentFiles, load_models, segment_file
+from flarekit.pipeline.case import Recipe, segment_case
+from flarekit.pipeline.models import ModelChoice
+from flarekit.pipeline.outputs import OutputFiles
 from flarekit.volumes import Volume, write_labels, write_volume
 
 REFERENCE, PROPAGATION = "starter-reference", "starter-propagation"
 SEED = 20_220_717  # no training set is painted with it
 SPACING_MM = (4.0, 1.5, 1.5)  # z, h, w
 SHAPE = (72, 240, 256)
-CT, TRUTH, MASK, OVERLAY = "ct.nii.gz", "truth.nii.gz", "mask.nii.gz", "overlay.png"
+CT, TRUTH, MASK = "ct.nii.gz", "truth.nii.gz", "mask.nii.gz"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,7 @@ class DemoResult:
 
 
 def run_demo(folder: Path, device: torch.device, *, overwrite: bool = False) -> DemoResult:
-    """Paint a case, segment it, and write CT, truth, mask and overlay to the folder.
+    """Paint a case, segment it, and write CT, truth, mask and preview to the folder.
 
     Raises OutputError when the folder exists (without `overwrite`, which replaces the demo's own files and
     leaves others alone) or cannot be written, CheckpointError without starter weights.
@@ -47,19 +50,21 @@ def run_demo(folder: Path, device: torch.device, *, overwrite: bool = False) -> 
         raise OutputError("exists already", where=folder, remedy="Pass --overwrite or another folder with -o.")
     require_writable(folder / CT)
     start = time.perf_counter()
-    models = load_models(REFERENCE, PROPAGATION, device)
+    recipe = Recipe.of(ModelChoice.of(REFERENCE, PROPAGATION, device), output=OutputConfig(preview=True, colours=False))
+    models = recipe.models.load()
     loaded = time.perf_counter()
     image, truth = paint_patient()
     write_volume(folder / CT, image, overwrite=overwrite)
     write_labels(folder / TRUTH, truth.like(FLARE22.to_ids(truth.array)), overwrite=overwrite)
     painted = time.perf_counter()
-    case = SegmentFiles(image=folder / CT, mask=folder / MASK, overlay=folder / OVERLAY)
-    segmentation, _ = segment_file(case, models, SegmentConfig(), overwrite=overwrite)
+    case = CaseFiles(name="demo", image=folder / CT)
+    outputs = OutputFiles(mask=folder / MASK, labels=recipe.labels, config=recipe.output)
+    done = segment_case(case, outputs, recipe, models, overwrite=overwrite)
     return DemoResult(
-        scores=score_case("demo", segmentation.classes, truth.array, FLARE22.names),
-        segmentation=segmentation,
+        scores=score_case("demo", done.segmentation.classes, truth.array, FLARE22.names),
+        segmentation=done.segmentation,
         files=tuple(sorted(file.name for file in folder.iterdir())),
-        seconds={"load": loaded - start, "paint": painted - loaded} | segmentation.seconds,
+        seconds={"load": loaded - start, "paint": painted - loaded} | done.segmentation.seconds,
     )
 
 

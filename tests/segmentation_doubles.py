@@ -77,3 +77,11 @@ def publish_tiny(name: str, *, seed: int = 0, kind: str = "reference", labels: L
     configs = {"deeplabv3plus": deeplab} if kind == "reference" else {"stcn": tiny_networks.STCN}
     card = Card(kind=kind, name=name, networks=configs, preprocessing=PREPROCESSING, labels=labels)
     return Registry.default().publish(card, {key: build(config) for key, config in configs.items()})
+
+
+def painted_ct() -> Volume:
+    """`painted_volume` with fat around the organs and air in front: what is segmented has to look like a CT."""
+    volume = painted_volume()
+    hu = np.where(volume.array == HU[0], np.int16(-150), volume.array)
+    hu[:, 0] = -1000
+    return volume.like(hu)

@@ -6,13 +6,13 @@ import json
 
 import numpy as np
 import pytest
-from segmentation_doubles import SHAPE, painted_classes, painted_volume, publish_tiny
+from segmentation_doubles import SHAPE, painted_classes, painted_ct, publish_tiny
 
 from flarekit import demo
 from flarekit.labels import FLARE22
 from flarekit.volumes import read_labels, read_volume
 
-FILES = {"ct.nii.gz", "mask.json", "mask.nii.gz", "overlay.png", "truth.nii.gz"}
+FILES = {"ct.nii.gz", "mask.json", "mask.nii.gz", "mask_preview.png", "truth.nii.gz"}
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def starter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiny weights under the starters' names, and a case that takes no time to paint."""
     publish_tiny(demo.REFERENCE, labels=FLARE22)
     publish_tiny(demo.PROPAGATION, kind="propagation", labels=FLARE22)
-    volume = painted_volume()
+    volume = painted_ct()
     monkeypatch.setattr(demo, "paint_patient", lambda: (volume, volume.like(painted_classes())))
 
 

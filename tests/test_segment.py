@@ -18,6 +18,7 @@ from segmentation_doubles import (
     Reader,
     loaded,
     painted_classes,
+    painted_ct,
     painted_volume,
     publish_tiny,
 )
@@ -124,7 +125,7 @@ def case(tmp_path):
     """A CT on the disk, in another orientation than the canonical one, and tiny checkpoints `ref` and `prop`."""
     publish_tiny("ref")
     publish_tiny("prop", kind="propagation")
-    hu = painted_volume().array.transpose(1, 2, 0)[::-1]
+    hu = painted_ct().array.transpose(1, 2, 0)[::-1]
     path = tmp_path / "patient.nii.gz"
     affine = np.array([[0, -2.0, 0, 30.0], [2.0, 0, 0, -50.0], [0, 0, 4.0, 7.0], [0, 0, 0, 1]])
     nib.save(nib.Nifti1Image(hu, affine), path)
@@ -135,9 +136,9 @@ def arguments(case, *more):
     return ("segment", case, "--model", "ref", "--propagation-model", "prop", "--device", "cpu", *more)
 
 
-def test_the_command_writes_mask_sidecar_and_overlay_on_the_cases_own_grid(case, run_cli):
-    target, picture = case.with_name("mask.nii.gz"), case.with_name("look.png")
-    outcome = run_cli(*arguments(case, "-o", target, "--overlay", picture, "--json"))
+def test_the_command_writes_mask_sidecar_and_preview_on_the_cases_own_grid(case, run_cli):
+    target, picture = case.with_name("mask.nii.gz"), case.with_name("mask_preview.png")
+    outcome = run_cli(*arguments(case, "-o", target, "--preview", "--json"))
     assert outcome.code == 0, outcome.stderr
     image, mask = nib.load(case), nib.load(target)
     assert mask.shape == image.shape and np.array_equal(mask.affine, image.affine)
@@ -145,7 +146,7 @@ def test_the_command_writes_mask_sidecar_and_overlay_on_the_cases_own_grid(case,
     report = json.loads(outcome.stdout)
     assert report == json.loads(case.with_name("mask.json").read_text())
     assert report["image"] == "patient.nii.gz" and str(case.parent) not in outcome.stdout
-    assert set(report["seconds"]) == {"read", "reference", "second pass", "propagation", "write", "overlay"}
+    assert set(report["seconds"]) == {"read", "reference", "second pass", "propagation", "statistics", "write"}
     voxels = int((np.asarray(mask.dataobj) == 4).sum())
     assert report["organs"][0]["volume_ml"] == pytest.approx(voxels * 0.016, abs=1e-3)
     assert picture.read_bytes()[:4] == b"\x89PNG"
@@ -157,18 +158,23 @@ def test_the_mask_gets_a_default_name_in_the_current_folder(case, run_cli, tmp_p
     monkeypatch.chdir(here)
     outcome = run_cli(*arguments(case, "--no-propagation"))
     assert outcome.code == 0, outcome.stderr
-    assert sorted(p.name for p in here.iterdir()) == ["patient_seg.json", "patient_seg.nii.gz"]
+    assert sorted(p.name for p in here.iterdir()) == [
+        "patient_seg.ctbl",
+        "patient_seg.json",
+        "patient_seg.nii.gz",
+        "patient_seg_itksnap.txt",
+    ]
     assert "block" in outcome.stdout and "mL" in outcome.stdout
 
 
-@pytest.mark.parametrize("existing", ["mask.nii.gz", "mask.json", "look.png"])
+@pytest.mark.parametrize("existing", ["mask.nii.gz", "mask.json", "mask_preview.png", "mask.ctbl"])
 def test_nothing_is_overwritten_and_that_is_said_before_any_work(case, run_cli, existing, monkeypatch):
     def never(*_):
         raise AssertionError("work was begun")
 
-    monkeypatch.setattr("flarekit.pipeline.files.read_volume", never)
+    monkeypatch.setattr("flarekit.pipeline.reading.read_volume", never)
     case.with_name(existing).write_text("mine")
-    options = ("-o", case.with_name("mask.nii.gz"), "--overlay", case.with_name("look.png"))
+    options = ("-o", case.with_name("mask.nii.gz"), "--preview")
     outcome = run_cli(*arguments(case, *options))
     assert outcome.code == 4 and existing in outcome.stderr and "--overwrite" in outcome.stderr
     assert case.with_name(existing).read_text() == "mine"
@@ -197,7 +203,9 @@ def test_other_formats_can_be_asked_for(case, run_cli):
         (("--sample-every", "0"), 2, "--sample-every"),
         (("--device", "abacus"), 2, "abacus"),
         (("-o", "mask.txt"), 4, "mask.txt"),
-        (("--overlay", "look.jpg"), 4, "look.jpg"),
+        (("--organs", "horn"), 2, "horn"),
+        (("--label-map", "flare22"), 2, "block"),
+        (("--workers", "2"), 2, "folder of cases"),
     ],
 )
 def test_wrong_options_end_with_their_code_and_write_nothing(case, run_cli, options, code, said, monkeypatch):

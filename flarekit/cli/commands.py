@@ -18,7 +18,10 @@ from flarekit.cli.suggest import suggest
 
 # The order of `flarekit --help`: from a first look over training to labels, then what surrounds them.
 app.command(epilog="Example: `flarekit demo -o flarekit-demo`")(demo)
-app.command(epilog="Example: `flarekit segment case.nii.gz -o mask.nii.gz --overlay mask.png`")(segment)
+app.command(
+    epilog="Examples: `flarekit segment case.nii.gz -o mask.nii.gz --statistics --preview`; a folder of CTs: "
+    "`flarekit segment CTs -o masks --workers 2`"
+)(segment)
 app.command(epilog="Example: `flarekit report case.nii.gz mask.nii.gz -o case.html`")(report)
 app.command(epilog="Example: `flarekit propagate ct.nii.gz sketch.nii.gz -o mask.nii.gz --slices 10,30,50`")(propagate)
 app.command(epilog="Example: `flarekit suggest ct.nii.gz sketch.nii.gz --picture next.png`")(suggest)

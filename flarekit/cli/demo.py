@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def demo(
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="A new folder for CT, truth, mask and overlay.")
+        Path, typer.Option("-o", "--output", help="A new folder for CT, truth, mask and preview.")
     ] = Path("flarekit-demo"),
     device: Device = "auto",
     overwrite: Overwrite = False,
@@ -35,7 +35,7 @@ def demo(
     rows = [(n, o["dice"], f"{o['volume_ml']:.1f}", o["confidence"]) for n, o in report["organs"].items()]
     rows.append(("mean", result.scores.mean, "", ""))
     table = console.table("A painted patient", ("organ", "Dice", "mL", "confidence"), rows)
-    done = f"Wrote {', '.join(result.files)} to {output}/ in {total_s:.0f} s. Look at {output / 'overlay.png'}."
+    done = f"Wrote {', '.join(result.files)} to {output}/ in {total_s:.0f} s. Look at {output / 'mask_preview.png'}."
     console.emit(report, table, done, as_json=json)
 
 

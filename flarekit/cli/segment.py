@@ -1,80 +1,283 @@
-"""`flarekit segment`: a CT to a label map in its own space."""
+"""`flarekit segment`: a CT to a label map in its own space, or a folder of CTs to a folder of label maps."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flarekit.cli import console
-from flarekit.cli.options import Backend, Challenge, Device, HuOffset, Json, Overwrite, Series, device_for
+from flarekit.cli.options import (
+    Backend,
+    Challenge,
+    Device,
+    HuOffset,
+    Json,
+    Overwrite,
+    Scheduler,
+    Series,
+    Workers,
+    device_for,
+)
 from flarekit.config.reference import BACKENDS, SELECTIONS, SamplingConfig, SelectionConfig
-from flarekit.config.segment import SegmentConfig
-from flarekit.errors import UsageError
+from flarekit.config.segment import OutputConfig, SegmentConfig
+from flarekit.errors import PartialFailure, UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from flarekit.pipeline import Segmentation
+    from flarekit.data.layouts import CaseFiles
+    from flarekit.pipeline.batch import CaseOutcome
+    from flarekit.pipeline.case import Recipe
 
-SAMPLING, SELECTION = SamplingConfig(), SelectionConfig()
+SAMPLING, SELECTION, OUTPUT = SamplingConfig(), SelectionConfig(), OutputConfig()
+WRITTEN, METHOD, MANY = "What is written", "How it is segmented", "Many cases"
 
 
 def segment(
-    case: Annotated[Path, typer.Argument(help="A CT: .nii, .nii.gz, .nrrd, .mha, or DICOM (a folder or its zip).")],
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The label map; CASE_seg.nii.gz here without it.")
+    case: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A CT: .nii, .nii.gz, .nrrd, .mha, or DICOM (a folder or its zip); or a folder of CTs.",
+            show_default=False,
+        ),
     ] = None,
-    model: Annotated[str, typer.Option("--model", help="Reference checkpoint.")] = "starter-reference",
+    source: Annotated[Path | None, typer.Option("-i", "--input", help="The same, as an option.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The label map, CASE_seg.nii.gz here without it; of many cases, a folder."),
+    ] = None,
+    organs: Annotated[
+        str | None,
+        typer.Option("--organs", rich_help_panel=WRITTEN, help="Write these only, as liver,spleen; all without it."),
+    ] = OUTPUT.organs,
+    label_map: Annotated[
+        str | None,
+        typer.Option(
+            "--label-map",
+            rich_help_panel=WRITTEN,
+            help="Ids to write: flare22, totalsegmentator, or a .toml or .json file of organ = id.",
+        ),
+    ] = OUTPUT.label_map,
+    split: Annotated[
+        bool,
+        typer.Option(
+            "--split", rich_help_panel=WRITTEN, help="One file an organ, in a folder (-o), for one label map."
+        ),
+    ] = OUTPUT.split,
+    uncertainty: Annotated[
+        bool,
+        typer.Option("--uncertainty", rich_help_panel=WRITTEN, help="A map of how unsure every voxel is, 0..1."),
+    ] = OUTPUT.uncertainty,
+    save_probabilities: Annotated[
+        bool,
+        typer.Option("--save-probabilities", rich_help_panel=WRITTEN, help="A map of every organ's probability."),
+    ] = OUTPUT.probabilities,
+    statistics: Annotated[
+        bool,
+        typer.Option(
+            "--statistics",
+            rich_help_panel=WRITTEN,
+            help="HU, extent and pieces of every organ, and where the field of view cuts it; also as CSV.",
+        ),
+    ] = OUTPUT.statistics,
+    preview: Annotated[
+        bool, typer.Option("--preview", rich_help_panel=WRITTEN, help="Draw the mask over the CT, as a PNG.")
+    ] = OUTPUT.preview,
+    colours: Annotated[
+        bool,
+        typer.Option(
+            "--colours/--no-colours", rich_help_panel=WRITTEN, help="Colour tables for ITK-SNAP and 3D Slicer."
+        ),
+    ] = OUTPUT.colours,
+    overwrite: Overwrite = False,
+    json: Json = False,
+    model: Annotated[
+        str, typer.Option("--model", rich_help_panel=METHOD, help="Reference checkpoint.")
+    ] = "starter-reference",
     propagation_model: Annotated[
-        str, typer.Option("--propagation-model", help="Propagation checkpoint.")
+        str, typer.Option("--propagation-model", rich_help_panel=METHOD, help="Propagation checkpoint.")
     ] = "starter-propagation",
     sample_every: Annotated[
         int | None,
         typer.Option(
-            "--sample-every", min=1, help=f"Look at every Nth slice; about every {SAMPLING.every_mm:g} mm without it."
+            "--sample-every",
+            min=1,
+            rich_help_panel=METHOD,
+            help=f"Look at every Nth slice; about every {SAMPLING.every_mm:g} mm without it.",
         ),
     ] = SAMPLING.every,
     max_references: Annotated[
-        int, typer.Option("--max-references", min=1, help="At most so many slices are propagated from.")
+        int,
+        typer.Option(
+            "--max-references", min=1, rich_help_panel=METHOD, help="At most so many slices are propagated from."
+        ),
     ] = SELECTION.max_references,
     slices_per_organ: Annotated[
-        int, typer.Option("--slices-per-organ", min=1, help="Reference slices chosen for every organ.")
+        int,
+        typer.Option(
+            "--slices-per-organ", min=1, rich_help_panel=METHOD, help="Reference slices chosen for every organ."
+        ),
     ] = SELECTION.slices_per_organ,
     selection: Annotated[
-        str, typer.Option("--selection", help=f"How they are chosen: {', '.join(SELECTIONS)}.")
+        str,
+        typer.Option("--selection", rich_help_panel=METHOD, help=f"How they are chosen: {', '.join(SELECTIONS)}."),
     ] = SELECTION.strategy,
     no_propagation: Annotated[
-        bool, typer.Option("--no-propagation", help="Run the reference module on every slice instead.")
+        bool,
+        typer.Option(
+            "--no-propagation", rich_help_panel=METHOD, help="Run the reference module on every slice instead."
+        ),
     ] = False,
     challenge: Challenge = False,
-    overlay: Annotated[Path | None, typer.Option("--overlay", help="Draw the result to this PNG.")] = None,
     series: Series = None,
     hu_offset: HuOffset = "auto",
+    force: Annotated[
+        bool, typer.Option("--force", rich_help_panel=METHOD, help="Segment what cannot be a CT in HU, too.")
+    ] = False,
     device: Device = "auto",
     backend: Backend = BACKENDS[0],
-    overwrite: Overwrite = False,
-    json: Json = False,
+    workers: Workers = 0,
+    scheduler: Scheduler = None,
 ) -> None:
-    """Segment the organs of a CT; a JSON beside the mask says volumes, confidence, and what made it."""
-    from flarekit.pipeline.files import SegmentFiles, load_models, segment_file
+    """Segment the organs of a CT; a JSON beside the mask says volumes, confidence, doubts, and what made it.
+
+    What else is wanted lies beside it: CASE_seg_uncertainty.nii.gz, CASE_seg_probabilities/, CASE_seg_statistics.csv
+    and CASE_seg_preview.png. Of a folder of CTs, every one is segmented to OUT/NAME.nii.gz; a run that was stopped goes
+    on where it was, and a case that fails does not stop the rest.
+    """
+    from flarekit.pipeline.case import Recipe
+    from flarekit.pipeline.inputs import is_batch
+    from flarekit.pipeline.models import ModelChoice
     from flarekit.volumes.hu import parse_offset
 
+    wanted = OutputConfig(
+        organs=organs,
+        label_map=label_map,
+        split=split,
+        uncertainty=uncertainty,
+        probabilities=save_probabilities,
+        statistics=statistics,
+        preview=preview,
+        colours=colours,
+    )
     config = _config(sample_every, max_references, slices_per_organ, selection)
-    files = SegmentFiles.of(case, output, overlay, series=series, hu_offset=parse_offset(hu_offset))
-    files.check(overwrite=overwrite)
-    propagation = None if no_propagation else propagation_model
+    image, offset = _one_of(case, source), parse_offset(hu_offset)
     target = device_for(backend, device)
-    models = load_models(model, propagation, target, challenge=challenge, backend=backend)
-    segmentation, result = segment_file(files, models, config, overwrite=overwrite)
-    console.emit(result, organ_table(segmentation), f"Wrote {files.mask}.", as_json=json)
+    propagation = None if no_propagation else propagation_model
+    models = ModelChoice.of(model, propagation, target, challenge=challenge, backend=backend)
+    recipe = Recipe.of(models, config, wanted, force=force)
+    if is_batch(image, output):
+        cases = _cases(image, series, offset)
+        _segment_all(cases, output or Path(f"{image.resolve().name}_seg"), recipe, workers, scheduler, overwrite, json)
+    else:
+        _refuse_many(workers, scheduler)
+        _segment_one(_case(image, series, offset), output, recipe, overwrite=overwrite, as_json=json)
 
 
-def organ_table(segmentation: Segmentation) -> Table:
-    """Volume and confidence of every organ."""
-    rows = [(organ.name, f"{organ.volume_ml:.1f}", organ.confidence) for organ in segmentation.organs]
-    return console.table("Organs", ("organ", "mL", "confidence"), rows)
+def _segment_one(case: CaseFiles, output: Path | None, recipe: Recipe, *, overwrite: bool, as_json: bool) -> None:
+    from flarekit.pipeline.case import segment_case
+    from flarekit.pipeline.outputs import OutputFiles
+
+    if output is None:
+        outputs = OutputFiles.default(case.image, recipe.labels, recipe.output)
+    else:
+        outputs = OutputFiles(mask=output, labels=recipe.labels, config=recipe.output)
+    outputs.check(case.image, overwrite=overwrite)
+    done = segment_case(case, outputs, recipe, recipe.models.load(), overwrite=overwrite)
+    console.emit(done.report, organ_table(done.report["organs"]), f"Wrote {outputs.mask}.", as_json=as_json)
+
+
+def _segment_all(
+    cases: Sequence[CaseFiles],
+    folder: Path,
+    recipe: Recipe,
+    workers: int,
+    scheduler: str | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    from flarekit.pipeline.batch import segment_batch
+    from flarekit.pipeline.batch_report import batch_json
+
+    if workers:
+        os.environ.setdefault("TQDM_DISABLE", "1")  # bars of several processes would write over each other
+    outcomes = segment_batch(cases, folder, recipe, workers=workers, scheduler=scheduler, overwrite=overwrite)
+    report = batch_json(outcomes, recipe)
+    summary = ", ".join(f"{number} {status}" for status, number in report["counts"].items())
+    console.emit(report, case_table(folder, outcomes), f"{len(outcomes)} cases: {summary}.", as_json=as_json)
+    if failed := [outcome.name for outcome in outcomes if outcome.error]:
+        raise PartialFailure(
+            f"{len(failed)} of {len(outcomes)} cases failed: {', '.join(failed[:5])}",
+            where=folder,
+            remedy="Mend or leave out what the list names and run again; the others are done.",
+        )
+
+
+def organ_table(organs: Sequence[Mapping[str, Any]]) -> Table:
+    """Volume and confidence of every organ of a case's JSON, and its statistics where there are any."""
+    columns = ["organ", "mL", "confidence"]
+    if any("statistics" in organ for organ in organs):
+        columns += ["mean HU", "sd", "median", "extent, mm", "pieces", "cut at"]
+    rows = [
+        (organ["name"], f"{organ['volume_ml']:.1f}", organ["confidence"], *_measured(organ.get("statistics")))
+        for organ in organs
+    ]
+    return console.table("Organs", columns, rows)
+
+
+def case_table(folder: Path, outcomes: Sequence[CaseOutcome]) -> Table:
+    """What became of every case of a batch."""
+    rows = []
+    for outcome in outcomes:
+        report = outcome.report or {"organs": [], "flags": []}
+        found = sum(organ["confidence"] is not None for organ in report["organs"])
+        flags = sum(flag["severity"] != "note" for flag in report["flags"])
+        numbers = (found, flags) if outcome.report else (None, None)
+        rows.append((outcome.name, outcome.status, *numbers, f"{outcome.elapsed_s:.1f}", outcome.error))
+    return console.table(f"Masks in {folder}", ("case", "status", "organs", "doubts", "s", "error"), rows)
+
+
+def _measured(statistics: Mapping[str, Any] | None) -> Iterator[object]:
+    if statistics is None:
+        return
+    for key in ("mean_hu", "sd_hu", "median_hu"):
+        yield None if statistics[key] is None else f"{statistics[key]:.0f}"
+    extent, cut_at = statistics["extent_mm"], statistics["cut_at"]
+    yield None if extent is None else " x ".join(f"{mm:.0f}" for mm in extent)
+    yield statistics["pieces"]
+    yield None if cut_at is None else ", ".join(cut_at) or "nowhere"
+
+
+def _one_of(case: Path | None, source: Path | None) -> Path:
+    if (case is None) == (source is None):
+        raise UsageError(
+            "no CT is given" if case is None else "a CT is given twice", remedy="Write flarekit segment case.nii.gz."
+        )
+    return case if case is not None else source  # type: ignore[return-value]  # one of them is there
+
+
+def _case(image: Path, series: str | None, hu_offset: Any) -> CaseFiles:
+    from flarekit.data.layouts import CaseFiles
+    from flarekit.volumes.formats import stem
+
+    return CaseFiles(name=stem(image), image=image, series=series, hu_offset=hu_offset)
+
+
+def _cases(folder: Path, series: str | None, hu_offset: Any) -> tuple[CaseFiles, ...]:
+    from flarekit.data.layouts import find_cases
+
+    return find_cases(folder, series=series, hu_offset=hu_offset).cases
+
+
+def _refuse_many(workers: int, scheduler: str | None) -> None:
+    if workers or scheduler is not None:
+        raise UsageError(
+            "--workers and --scheduler are for a folder of cases", remedy="Leave them out, or name the folder."
+        )
 
 
 def _config(sample_every: int | None, max_references: int, slices_per_organ: int, selection: str) -> SegmentConfig:

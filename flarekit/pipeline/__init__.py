@@ -1,4 +1,4 @@
-"""The chain from a CT to its mask: reference module, selection, propagation."""
+"""The chain from a CT to its mask: reference module, selection, propagation, and the files that come of it."""
 
 from flarekit.pipeline.segment import segment
 from flarekit.pipeline.segmentation import OrganResult, SecondPass, Segmentation

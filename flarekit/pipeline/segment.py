@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import cast
 
-import numpy as np
-import torch
 from tqdm import tqdm
 
 from flarekit.checkpoints import Loaded
-from flarekit.config.propagation import PropagationConfig
 from flarekit.config.segment import SegmentConfig
 from flarekit.data.slices import VolumeSlices
-from flarekit.models import STCN
+from flarekit.pipeline.carrying import carry
+from flarekit.pipeline.maps import Sink
 from flarekit.pipeline.segmentation import Assembly, SecondPass, Segmentation
 from flarekit.pipeline.stopwatch import Stopwatch
-from flarekit.propagation import fill_slices
 from flarekit.reference import (
     ReferenceModule,
     SliceEvidence,
@@ -37,30 +33,39 @@ logger = logging.getLogger(__name__)
 
 
 def segment(
-    volume: Volume, reference: ReferenceModule, propagation: Loaded | None, config: SegmentConfig
+    volume: Volume,
+    reference: ReferenceModule,
+    propagation: Loaded | None,
+    config: SegmentConfig,
+    *,
+    sinks: Sequence[Sink] = (),
 ) -> Segmentation:
     """The mask of a CT, with the volume and confidence of every organ.
 
     Without `propagation` the reference module sees every slice. The propagation runs on the reference module's
-    device; each checkpoint brings its own preprocessing. Progress goes to stderr when that is a terminal.
+    device; each checkpoint brings its own preprocessing. `sinks` get the probabilities that every slice is decided
+    by: the reference module's where its mask is kept, the propagation's, outlines included, elsewhere. Progress goes
+    to stderr when that is a terminal. Raises CheckpointError for values that are not finite, and OutOfMemory.
     """
     if propagation is None:
-        return _segment_every_slice(volume, reference)
+        return _segment_every_slice(volume, reference, sinks)
     watch = Stopwatch()
     slices = VolumeSlices(volume, reference.preprocessing)
     sampled = uniform_slices(len(slices), volume.spacing_mm[0], config.sampling)
     with watch.stage("reference"):
-        evidence = list(look(reference, slices, sampled, "reference slices"))
+        evidence = list(look(reference, slices, sampled, "reference slices", sinks))
     with watch.stage("second pass"):
-        evidence, second = _look_again(evidence, reference, slices, config)
+        evidence, second = _look_again(evidence, reference, slices, config, sinks)
+    reference.rest()
     references = select_references(_table(evidence, volume), config.selection)
     assembly = Assembly(volume.array.shape, reference.labels)
     with watch.stage("propagation"):
         chosen = [item for item in evidence if item.z in references]
-        _fill(assembly, volume, chosen, propagation, reference.device, config.propagation)
+        carry(assembly, volume, chosen, propagation, reference.device, config.propagation, sinks)
     return Segmentation(
         classes=assembly.classes,
         organs=assembly.organs(volume.voxel_ml),
+        confidence=assembly.confidence(),
         sampled=sampled,
         second_pass=second,
         references=references,
@@ -69,25 +74,30 @@ def segment(
 
 
 def look(
-    reference: ReferenceModule, slices: VolumeSlices, numbers: Sequence[int], title: str
+    reference: ReferenceModule, slices: VolumeSlices, numbers: Sequence[int], title: str, sinks: Sequence[Sink] = ()
 ) -> Iterator[SliceEvidence]:
-    """What the reference module sees on each of the slices with these numbers."""
+    """What the reference module sees on each of the slices with these numbers; `sinks` get the probabilities."""
     predictions = reference.probabilities(slices, numbers)
     progress = tqdm(predictions, total=len(numbers), desc=title, unit="slice", disable=None, leave=False)
     for z, probabilities in progress:
+        if sinks:
+            native = slices.grid.from_network(probabilities[None])[0]
+            for sink in sinks:
+                sink.add(z, native)
         yield SliceEvidence.of(z, probabilities, slices.grid)
 
 
-def _segment_every_slice(volume: Volume, reference: ReferenceModule) -> Segmentation:
+def _segment_every_slice(volume: Volume, reference: ReferenceModule, sinks: Sequence[Sink]) -> Segmentation:
     watch, slices = Stopwatch(), VolumeSlices(volume, reference.preprocessing)
     numbers = tuple(range(len(slices)))
     assembly = Assembly(volume.array.shape, reference.labels)
     with watch.stage("reference"):
-        for item in look(reference, slices, numbers, "all slices"):
+        for item in look(reference, slices, numbers, "all slices", sinks):
             assembly.add(item.z, item.classes, item.area_px, item.certainty_px)
     return Segmentation(
         classes=assembly.classes,
         organs=assembly.organs(volume.voxel_ml),
+        confidence=assembly.confidence(),
         sampled=numbers,
         second_pass=None,
         references=(),
@@ -96,13 +106,17 @@ def _segment_every_slice(volume: Volume, reference: ReferenceModule) -> Segmenta
 
 
 def _look_again(
-    evidence: list[SliceEvidence], reference: ReferenceModule, slices: VolumeSlices, config: SegmentConfig
+    evidence: list[SliceEvidence],
+    reference: ReferenceModule,
+    slices: VolumeSlices,
+    config: SegmentConfig,
+    sinks: Sequence[Sink],
 ) -> tuple[list[SliceEvidence], SecondPass]:
     """The evidence with that of the second pass added, and what the second pass was about."""
     table = _table(evidence, slices.volume)
     names = reference.labels.names
     denser = second_look(table, len(slices), config.second_pass)
-    added = list(look(reference, slices, denser, "second pass"))
+    added = list(look(reference, slices, denser, "second pass", sinks))
     seen = {c for item in evidence for c in item.area_px.nonzero()[0]}
     found = {c for item in added for c in item.area_px.nonzero()[0]} - seen
     second = SecondPass(
@@ -114,32 +128,6 @@ def _look_again(
         new = f"; found {', '.join(second.found)}" if second.found else ""
         logger.info("Second pass: %d more slices for %s%s.", len(added), ", ".join(second.doubtful), new)
     return evidence + added, second
-
-
-def _fill(
-    assembly: Assembly,
-    volume: Volume,
-    references: Sequence[SliceEvidence],
-    propagation: Loaded,
-    device: torch.device,
-    config: PropagationConfig,
-) -> None:
-    """The references' own masks, and on all other slices what is propagated from them."""
-    for item in references:
-        assembly.add(item.z, item.classes, item.area_px, item.certainty_px)
-    organs = sorted({int(c) for item in references for c in item.area_px.nonzero()[0]} - {0})
-    if not organs:
-        logger.warning("No organ was found on the slices looked at: the mask is empty.")
-        return
-    class_of = np.array([0, *organs], dtype=np.uint8)
-    object_of = np.zeros(256, dtype=np.uint8)
-    object_of[organs] = range(1, len(class_of))
-    slices = VolumeSlices(volume, propagation.card.preprocessing)
-    annotated = {item.z: object_of[item.classes] for item in references}
-    network = cast(STCN, propagation.networks["stcn"]).to(device)
-    for filled in fill_slices(network, slices, annotated, len(organs), config):
-        if filled.z not in annotated:
-            assembly.add_propagated(filled.z, class_of[filled.classes], organs, filled.confidence)
 
 
 def _table(evidence: Sequence[SliceEvidence], volume: Volume) -> OrganTable:

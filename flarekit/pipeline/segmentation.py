@@ -33,8 +33,9 @@ class SecondPass:
 class Segmentation:
     """The result of `segment`."""
 
-    classes: np.ndarray  # uint8 (Z, H, W) on the canonical grid
+    classes: np.ndarray  # uint8 (Z, H, W) on the canonical grid, by the label set
     organs: tuple[OrganResult, ...]  # every organ of the label set, in class order
+    confidence: np.ndarray  # float32 (organs, Z), mean winning probability on a slice, NaN where an organ is not
     sampled: tuple[int, ...]  # slices of the uniform sample, or all slices without propagation
     second_pass: SecondPass | None  # None without propagation
     references: tuple[int, ...]  # slices the propagation started from
@@ -47,14 +48,13 @@ class Assembly:
     def __init__(self, shape: tuple[int, int, int], labels: LabelSet) -> None:
         self.classes = np.zeros(shape, dtype=np.uint8)
         self.labels = labels
-        self._voxels = np.zeros(labels.classes, dtype=np.int64)
-        self._certainty = np.zeros(labels.classes)
+        self._voxels = np.zeros((shape[0], labels.classes), dtype=np.int64)
+        self._certainty = np.zeros((shape[0], labels.classes))
 
     def add(self, z: int, classes: np.ndarray, voxels: np.ndarray, certainty: np.ndarray) -> None:
         """Slice z's classes (H, W), and for each class its voxels and summed winning probabilities (C,)."""
         self.classes[z] = classes
-        self._voxels += voxels
-        self._certainty += certainty
+        self._voxels[z], self._certainty[z] = voxels, certainty
 
     def add_propagated(self, z: int, classes: np.ndarray, organs: Sequence[int], confidence: np.ndarray) -> None:
         """Slice z's classes (H, W), and the confidence (K,) of the organs (classes) looked for on it."""
@@ -65,12 +65,19 @@ class Assembly:
 
     def organs(self, voxel_ml: float) -> tuple[OrganResult, ...]:
         """What is known of each organ so far."""
+        voxels, certainty = self._voxels.sum(axis=0), self._certainty.sum(axis=0)
         return tuple(
             OrganResult(
                 name=name,
                 id=number,
-                volume_ml=float(self._voxels[c] * voxel_ml),
-                confidence=float(self._certainty[c] / self._voxels[c]) if self._voxels[c] else None,
+                volume_ml=float(voxels[c] * voxel_ml),
+                confidence=float(certainty[c] / voxels[c]) if voxels[c] else None,
             )
             for c, (name, number) in enumerate(zip(self.labels.names, self.labels.ids, strict=True), start=1)
         )
+
+    def confidence(self) -> np.ndarray:
+        """float32 (organs, Z): each organ's mean winning probability on every slice, NaN where it is not."""
+        voxels, certainty = self._voxels[:, 1:].T, self._certainty[:, 1:].T
+        means = np.full(voxels.shape, np.nan, dtype=np.float32)
+        return np.divide(certainty, voxels, out=means, where=voxels > 0, casting="unsafe")

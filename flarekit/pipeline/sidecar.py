@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,7 +10,9 @@ from flarekit import __version__
 from flarekit.checkpoints import Card
 from flarekit.config import toml
 from flarekit.config.segment import SegmentConfig
+from flarekit.pipeline.flags import Flag
 from flarekit.pipeline.segmentation import SecondPass, Segmentation
+from flarekit.pipeline.statistics import OrganStatistics
 from flarekit.report.slice_numbers import number_in_file
 from flarekit.volumes import Volume
 
@@ -18,11 +20,18 @@ FORMAT = {"format": "flarekit-segmentation", "version": 1}
 
 
 def sidecar(
-    segmentation: Segmentation, volume: Volume, models: Mapping[str, Card], config: SegmentConfig
+    segmentation: Segmentation,
+    volume: Volume,
+    models: Mapping[str, Card],
+    config: SegmentConfig,
+    *,
+    flags: Iterable[Flag] = (),
+    statistics: Mapping[str, OrganStatistics] | None = None,
 ) -> dict[str, Any]:
     """A plain dictionary for the file; `models` are the checkpoints by the part they played.
 
     Slice numbers are 0-based along the file's axial axis, lists of them ascending; positions in mm grow upwards.
+    `statistics` are by organ.
     """
     return {
         **FORMAT,
@@ -30,7 +39,8 @@ def sidecar(
         "image": volume.path.name if volume.path else None,
         "hu_offset": volume.hu_offset,
         "models": {part: model_entry(card) for part, card in models.items()},
-        "organs": [_organ(asdict(organ)) for organ in segmentation.organs],
+        "flags": [flag.to_json() for flag in flags],
+        "organs": [_organ(asdict(organ), statistics or {}) for organ in segmentation.organs],
         "sampled": _numbers(volume, segmentation.sampled),
         "second_pass": _second_pass(volume, segmentation.second_pass),
         "references": [
@@ -61,8 +71,9 @@ def _numbers(volume: Volume, slices: Sequence[int]) -> list[int]:
     return sorted(number_in_file(volume, z) for z in slices)
 
 
-def _organ(entry: dict[str, Any]) -> dict[str, Any]:
+def _organ(entry: dict[str, Any], statistics: Mapping[str, OrganStatistics]) -> dict[str, Any]:
     entry["volume_ml"] = round(entry["volume_ml"], 3)
     if entry["confidence"] is not None:
         entry["confidence"] = round(entry["confidence"], 4)
-    return entry
+    measured = statistics.get(entry["name"])
+    return entry if measured is None else entry | {"statistics": measured.to_json()}

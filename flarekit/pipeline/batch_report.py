@@ -1,0 +1,67 @@
+"""What became of a batch: batch.json for programs, batch.csv with a row a case and organ."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flarekit import __version__, files
+from flarekit.pipeline.writing import measured_columns, organ_row
+
+if TYPE_CHECKING:
+    from flarekit.pipeline.batch import CaseOutcome
+    from flarekit.pipeline.case import Recipe
+
+FORMAT = {"format": "flarekit-batch", "version": 1}
+BATCH_NAMES = ("batch.json", "batch.csv")
+COLOUR_NAMES = ("labels_itksnap.txt", "labels.ctbl")
+
+
+def write_batch_report(folder: Path, outcomes: Sequence[CaseOutcome], recipe: Recipe) -> None:
+    """Write both files, over those of an earlier run. Raises OutputError."""
+    as_json, as_csv = BATCH_NAMES
+    files.write_json(folder / as_json, batch_json(outcomes, recipe), overwrite=True)
+    files.write_text(folder / as_csv, _table(outcomes), overwrite=True)
+
+
+def batch_json(outcomes: Sequence[CaseOutcome], recipe: Recipe) -> dict[str, Any]:
+    """A plain dictionary; cases are named, their own JSON says where they come from."""
+    return {
+        **FORMAT,
+        "flarekit": __version__,
+        "models": {part: card.reference for part, card in recipe.models.cards.items()},
+        "counts": {status: sum(o.status == status for o in outcomes) for status in _statuses(outcomes)},
+        "cases": [_case(outcome) for outcome in outcomes],
+    }
+
+
+def _case(outcome: CaseOutcome) -> dict[str, Any]:
+    report = outcome.report or {}
+    return {
+        "name": outcome.name,
+        "status": outcome.status,
+        "error": outcome.error,
+        "seconds": round(outcome.elapsed_s, 3),
+        "flags": report.get("flags", []),
+        "organs": report.get("organs", []),
+    }
+
+
+def _statuses(outcomes: Sequence[CaseOutcome]) -> list[str]:
+    return sorted({outcome.status for outcome in outcomes})
+
+
+def _table(outcomes: Sequence[CaseOutcome]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("case", "status", "organ", "id", "volume_ml", "confidence", *measured_columns(), "error"))
+    width = 4 + len(measured_columns())
+    for outcome in outcomes:
+        rows = [organ_row(organ) for organ in (outcome.report or {}).get("organs", [])] or [[]]
+        for row in rows:
+            padded = [*row, *[None] * (width - len(row))]
+            writer.writerow((outcome.name, outcome.status, *padded, outcome.error))
+    return text.getvalue()

@@ -1,0 +1,24 @@
+"""Whether an input is one case or many."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from flarekit.data.layouts import layout_of, parts_of, volumes_in
+from flarekit.volumes.dicom import holds_dicom
+from flarekit.volumes.formats import SUFFIXES
+
+
+def is_batch(source: Path, output: Path | None) -> bool:
+    """Whether `source` is a folder of cases: of volumes, or of a data set.
+
+    A folder that holds DICOM is one case. One that only has DICOM further down is a folder of cases where `output`
+    is a folder; where that is a file, or not given, all of it is one case. Raises InputError for a folder that cannot
+    be looked into.
+    """
+    if not os.path.isdir(source):  # unlike Path.is_dir, False for a name that is too long
+        return False
+    if parts_of(source) != [source] or layout_of(source) or volumes_in(source):
+        return True
+    return not holds_dicom(source) and output is not None and not output.name.lower().endswith(SUFFIXES)

@@ -1,0 +1,134 @@
+"""Where the results of a case go, and whether they may be written there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flarekit import files
+from flarekit.config.segment import OutputConfig
+from flarekit.errors import InputError, UsageError
+from flarekit.renumbering import WrittenLabels
+from flarekit.volumes.formats import stem
+from flarekit.volumes.writing import require_writable_format
+
+UNFINISHED = {"format": "flarekit-unfinished", "version": 1}  # the JSON while its case is being written
+_ODD = re.compile(r"[^\w.-]+")  # in a file's name
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputFiles:
+    """The files of one segmented case. Raises UsageError where two organs would share one."""
+
+    mask: Path  # the label map, or the folder of one file an organ
+    labels: WrittenLabels  # the organs
+    config: OutputConfig
+
+    def __post_init__(self) -> None:
+        if len(set(self.written)) < len(self.written):
+            raise UsageError(
+                "two organs would be written to the same file", remedy="Give them other names, or leave out --split."
+            )
+
+    @classmethod
+    def default(cls, image: Path, labels: WrittenLabels, config: OutputConfig) -> OutputFiles:
+        """CASE_seg.nii.gz, or the folder CASE_seg, in the current folder."""
+        name = f"{stem(image)}_seg"
+        return cls(mask=Path(name if config.split else f"{name}.nii.gz"), labels=labels, config=config)
+
+    @property
+    def sidecar(self) -> Path:
+        """The JSON that says what the mask holds."""
+        return self.mask / "segmentation.json" if self.config.split else self._beside(".json")
+
+    @property
+    def uncertainty(self) -> Path:
+        """The map of the entropy."""
+        return self._extra("uncertainty.nii.gz")
+
+    @property
+    def statistics(self) -> Path:
+        """The table of measurements."""
+        return self._extra("statistics.csv")
+
+    @property
+    def preview(self) -> Path:
+        """The picture of the mask over the CT."""
+        return self._extra("preview.png")
+
+    @property
+    def colour_tables(self) -> tuple[Path, Path]:
+        """ITK-SNAP's and 3D Slicer's."""
+        return self._beside("_itksnap.txt"), self._beside(".ctbl")
+
+    def organ(self, organ_class: int) -> Path:
+        """A file of that organ alone."""
+        return self.mask / f"{self._word(organ_class)}.nii.gz"
+
+    def probability(self, organ_class: int) -> Path:
+        """The map of an organ's probability."""
+        return self._extra("probabilities") / f"{self._word(organ_class)}.nii.gz"
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """All files but the JSON."""
+        return tuple(self._written())
+
+    @property
+    def names(self) -> list[str]:
+        """Of all files but the JSON, as seen from its folder."""
+        return [path.relative_to(self.sidecar.parent).as_posix() for path in self.written]
+
+    def check(self, image: Path, *, overwrite: bool) -> bool:
+        """Whether what is there may be replaced: with `overwrite`, or where an interrupted run left it.
+
+        Raises InputError or OutputError where the run could not end well.
+        """
+        if not os.path.exists(image):  # unlike Path.exists, False for a name that is too long
+            raise InputError("does not exist", where=image, remedy="Check the path.")
+        if not self.config.split:
+            require_writable_format(self.mask)
+        replaced = overwrite or self._is_left_over()
+        for target in (*self.written, self.sidecar):
+            files.refuse_input(target, image)
+            files.refuse_existing(target, overwrite=replaced)
+            files.require_writable(target)
+        return replaced
+
+    def report(self) -> dict[str, Any] | None:
+        """What the JSON says; None without one, or where it is none of flarekit's."""
+        try:
+            found = json.loads(self.sidecar.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def _is_left_over(self) -> bool:
+        return self.report() == UNFINISHED | {"outputs": self.names}
+
+    def _written(self) -> Iterator[Path]:
+        yield from map(self.organ, self.labels.ids) if self.config.split else (self.mask,)
+        if self.config.uncertainty:
+            yield self.uncertainty
+        if self.config.probabilities:
+            yield from map(self.probability, self.labels.ids)
+        if self.config.statistics:
+            yield self.statistics
+        if self.config.preview:
+            yield self.preview
+        if self.config.colours and not self.config.split:
+            yield from self.colour_tables
+
+    def _word(self, organ_class: int) -> str:
+        return _ODD.sub("_", self.labels.model.names[organ_class - 1]).lstrip(".") or "_"
+
+    def _extra(self, name: str) -> Path:
+        return self.mask / name if self.config.split else self._beside(f"_{name}")
+
+    def _beside(self, ending: str) -> Path:
+        return self.mask.with_name(stem(self.mask) + ending)

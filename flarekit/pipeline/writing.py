@@ -1,0 +1,126 @@
+"""Writes what is known of a segmented case; until the last file is there, its JSON says that it is unfinished."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from flarekit import files
+from flarekit.pipeline.maps import ProbabilityMaps, UncertaintyMap
+from flarekit.pipeline.outputs import UNFINISHED, OutputFiles
+from flarekit.pipeline.segmentation import Segmentation
+from flarekit.renumbering import WrittenLabels
+from flarekit.report.overlay import colour, draw_overlay
+from flarekit.volumes import Volume, write_labels, write_map
+from flarekit.volumes.colour_tables import itk_snap, slicer
+from flarekit.volumes.naming import NamedLabel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Maps:
+    """What was collected slice by slice."""
+
+    uncertainty: UncertaintyMap | None = None
+    probabilities: ProbabilityMaps | None = None
+
+
+@contextmanager
+def unfinished(outputs: OutputFiles) -> Iterator[None]:
+    """Marks the case as unfinished while the block writes it; where that fails, nothing is left."""
+    files.write_json(outputs.sidecar, UNFINISHED | {"outputs": outputs.names}, overwrite=True)
+    try:
+        yield
+    except BaseException:
+        for path in (*outputs.written, outputs.sidecar):
+            path.unlink(missing_ok=True)
+        for folder in {path.parent for path in outputs.written if outputs.config.split or outputs.config.probabilities}:
+            with suppress(OSError):  # others' files lie there
+                folder.rmdir()
+        raise
+
+
+def write_files(
+    outputs: OutputFiles,
+    volume: Volume,
+    segmentation: Segmentation,
+    organs: Sequence[Mapping[str, Any]],
+    maps: Maps,
+    *,
+    overwrite: bool,
+) -> None:
+    """All files but the JSON; `organs` are those of the JSON. Raises OutputError."""
+    if outputs.config.split:
+        _write_organs(outputs, volume, segmentation, overwrite)
+    else:
+        ids = volume.like(outputs.labels.to_ids(segmentation.classes))
+        write_labels(outputs.mask, ids, labels=named(outputs.labels), overwrite=overwrite)
+    if maps.uncertainty is not None:
+        write_map(outputs.uncertainty, volume.like(maps.uncertainty.steps), overwrite=overwrite)
+    if maps.probabilities is not None:
+        for c in outputs.labels.ids:
+            write_map(outputs.probability(c), volume.like(maps.probabilities.steps(c)), overwrite=overwrite)
+    if outputs.config.statistics:
+        files.write_text(outputs.statistics, statistics_table(organs), overwrite=overwrite)
+    if outputs.config.preview:
+        draw_overlay(outputs.preview, volume, segmentation.classes, outputs.labels.model, overwrite=overwrite)
+    if outputs.config.colours and not outputs.config.split:
+        itk_snap_file, slicer_file = outputs.colour_tables
+        files.write_text(itk_snap_file, itk_snap(named(outputs.labels)), overwrite=overwrite)
+        files.write_text(slicer_file, slicer(named(outputs.labels)), overwrite=overwrite)
+
+
+def named(labels: WrittenLabels) -> tuple[NamedLabel, ...]:
+    """The organs with their colours, which are those of every picture of them."""
+    return tuple(
+        NamedLabel(id=number, name=labels.model.names[c - 1], colour=_red_green_blue(colour(c)))
+        for c, number in labels.ids.items()
+    )
+
+
+def statistics_table(organs: Sequence[Mapping[str, Any]]) -> str:
+    """CSV: a row for each of a JSON's organs."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("organ", "id", "volume_ml", "confidence", *measured_columns()))
+    for organ in organs:
+        writer.writerow(organ_row(organ))
+    return text.getvalue()
+
+
+def measured_columns() -> tuple[str, ...]:
+    """The columns of a table that hold measurements."""
+    return ("mean_hu", "sd_hu", "median_hu", "extent_z_mm", "extent_h_mm", "extent_w_mm", "pieces", "cut_at")
+
+
+def organ_row(organ: Mapping[str, Any]) -> list[Any]:
+    """The cells of one of a JSON's organs; empty where there is nothing."""
+    row = [organ["name"], organ["id"], organ["volume_ml"], organ["confidence"]]
+    if (measured := organ.get("statistics")) is not None:
+        extent, cut_at = measured["extent_mm"] or (None,) * 3, measured["cut_at"]
+        row += [measured["mean_hu"], measured["sd_hu"], measured["median_hu"], *extent, measured["pieces"]]
+        row.append(None if cut_at is None else _listed(cut_at))
+    return row
+
+
+def _listed(sides: Iterable[str]) -> str:
+    return " ".join(side.replace(" ", "-") for side in sides) or "nowhere"
+
+
+def _write_organs(outputs: OutputFiles, volume: Volume, segmentation: Segmentation, overwrite: bool) -> None:
+    labels = {label.name: label for label in named(outputs.labels)}
+    for c in outputs.labels.ids:
+        own = labels[outputs.labels.model.names[c - 1]]
+        mask = volume.like((segmentation.classes == c).astype(np.uint8))
+        one = NamedLabel(id=1, name=own.name, colour=own.colour)
+        write_labels(outputs.organ(c), mask, labels=(one,), overwrite=overwrite)
+
+
+def _red_green_blue(text: str) -> tuple[int, int, int]:
+    red, green, blue = bytes.fromhex(text.removeprefix("#"))
+    return red, green, blue
