@@ -7,6 +7,7 @@ import json
 import tomllib
 import types
 import typing
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,6 +56,22 @@ def from_dict(kind: type[T], data: dict[str, Any], *, prefix: str = "") -> T:
     if missing := sorted(name for name, field in fields.items() if name not in values and _is_required(field)):
         raise ValueError(f"{[prefix + name for name in missing]} missing")
     return kind(**values)
+
+
+def differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], *, free: Collection[str] = (), prefix: str = ""
+) -> list[str]:
+    """Where two nested dictionaries differ, as "NAME was 1 and is 2"; dotted names in `free` are not looked at."""
+    found = []
+    for key in sorted(before.keys() | now.keys()):
+        name, old, new = f"{prefix}{key}", before.get(key), now.get(key)
+        if name in free:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += differences(old, new, free=free, prefix=f"{name}.")
+        elif old != new:
+            found.append(f"{name} was {old!r} and is {new!r}")
+    return found
 
 
 def dumps(data: dict[str, Any], *, prefix: str = "") -> str:

@@ -96,7 +96,7 @@ class RunFolder:
 
         A setting that the run's file lacks, as it was written before there was one, counts as in `defaults`.
         """
-        differences = _differences(_completed(toml.read(self.config), defaults or {}), config)
+        differences = toml.differences(_completed(toml.read(self.config), defaults or {}), config, free=_FREE)
         if differences:
             raise UsageError(
                 f"{self.config} was written by a run with other settings: {'; '.join(differences)}",
@@ -147,16 +147,3 @@ def _completed(config: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str,
         if isinstance(value, dict) and isinstance(below := defaults.get(key), dict)
     }
     return {**defaults, **config, **inner}
-
-
-def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
-    found = []
-    for key in sorted(before.keys() | now.keys()):
-        old, new = before.get(key), now.get(key)
-        if f"{prefix}{key}" in _FREE:
-            continue
-        if isinstance(old, dict) and isinstance(new, dict):
-            found += _differences(old, new, f"{prefix}{key}.")
-        elif old != new:
-            found.append(f"{prefix}{key} was {old!r} and is {new!r}")
-    return found
