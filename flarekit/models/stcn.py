@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from flarekit.config.architecture import STCNConfig
+from flarekit.models.convolution import Conv3x3
 from flarekit.models.resnet import ResNet
 
 
@@ -45,9 +46,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut = nn.Identity() if inputs == outputs else Conv3x3(inputs, outputs)
+        self.conv1 = Conv3x3(inputs, outputs)
+        self.conv2 = Conv3x3(outputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.shortcut(x) + self.conv2(F.relu(self.conv1(F.relu(x))))
@@ -61,19 +62,19 @@ class FusionBlock(nn.Module):
 
     def __init__(self, inputs: int, shared_inputs: int, outputs: int) -> None:
         super().__init__()
-        self.shortcut = nn.Conv2d(inputs + shared_inputs, outputs, 3, padding=1)
-        self.conv1 = nn.Conv2d(inputs + shared_inputs, outputs, 3, padding=1)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut = Conv3x3(inputs + shared_inputs, outputs)
+        self.conv1 = Conv3x3(inputs + shared_inputs, outputs)
+        self.conv2 = Conv3x3(outputs, outputs)
         self.inputs = inputs
 
     def share(self, shared: Tensor) -> tuple[Tensor, Tensor]:
         """The slice's terms of shortcut and first convolution, biases in, from (B, shared inputs, h, w)."""
-        first = F.conv2d(F.relu(shared), self.conv1.weight[:, self.inputs :], self.conv1.bias, padding=1)
-        return F.conv2d(shared, self.shortcut.weight[:, self.inputs :], self.shortcut.bias, padding=1), first
+        first = self.conv1.of_inputs(F.relu(shared), self.inputs, bias=True)
+        return self.shortcut.of_inputs(shared, self.inputs, bias=True), first
 
     def forward(self, x: Tensor, shared: tuple[Tensor, Tensor]) -> Tensor:
-        shortcut = shared[0] + F.conv2d(x, self.shortcut.weight[:, : self.inputs], padding=1)
-        first = shared[1] + F.conv2d(F.relu(x), self.conv1.weight[:, : self.inputs], padding=1)
+        shortcut = shared[0] + self.shortcut.of_inputs(x, 0, bias=False)
+        first = shared[1] + self.conv1.of_inputs(F.relu(x), 0, bias=False)
         return shortcut + self.conv2(F.relu(first))
 
 
@@ -122,7 +123,7 @@ class UpBlock(nn.Module):
 
     def __init__(self, skip_inputs: int, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.skip = nn.Conv2d(skip_inputs, inputs, 3, padding=1)
+        self.skip = Conv3x3(skip_inputs, inputs)
         self.block = ResidualBlock(inputs, outputs)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
@@ -167,7 +168,7 @@ class STCN(nn.Module):
         f4, f8, f16 = self.key_encoder.channels
         self.value_encoder = ValueEncoder(config, f16)
         self.key_projection = nn.Conv2d(f16, config.key_channels, 3, padding=1)
-        self.key_compression = nn.Conv2d(f16, config.value_channels, 3, padding=1)
+        self.key_compression = Conv3x3(f16, config.value_channels)
         self.decoder = Decoder(config, f4, f8)
         nn.init.orthogonal_(self.key_projection.weight)
 
