@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tiny_networks
@@ -11,8 +11,11 @@ from torch import Tensor, nn
 
 from flarekit.checkpoints import Card, Loaded, Registry
 from flarekit.config.preprocessing import PreprocessingConfig
+from flarekit.consensus import MemberEntry
+from flarekit.consensus.members import ReferenceMember
 from flarekit.labels import LabelSet
 from flarekit.models import build
+from flarekit.reference import ReferenceModule
 from flarekit.volumes import Volume
 
 ORGANS = LabelSet(name="two", names=("block", "pea"), ids=(4, 9))
@@ -28,16 +31,41 @@ class Reader(nn.Module):
     def __init__(self, *, blind: tuple[int, ...] = ()) -> None:
         super().__init__()
         self.seen: list[float] = []
+        self.fails_at: float | None = None  # a slice's position
         self.blind = blind
         self.brightness = nn.Parameter(torch.tensor([(hu + 150) / 400 for hu in HU]))
 
     def forward(self, image: Tensor, position: Tensor) -> Tensor:
         self.seen += position.tolist()
+        if self.fails_at in position.tolist():
+            raise RuntimeError("no kernel for this slice\n(and a trace)")
         logits = -2000.0 * (image[:, :1] - self.brightness[None, :, None, None]).square()
         for index in self.blind:
             logits[:, 0] = torch.maximum(logits[:, 0], logits[:, index])
             logits[:, index] = -1e4
         return logits
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """A member of a consensus that is open already."""
+
+    module: ReferenceModule
+
+    @property
+    def entry(self) -> MemberEntry:
+        card = self.module.card
+        return MemberEntry(name=card.reference, kind="checkpoint", weights_sha256=card.weights_sha256)
+
+    @property
+    def labels(self) -> LabelSet:
+        return self.module.labels
+
+    def file_of(self, case: str) -> None:
+        return None
+
+    def open(self, labels: LabelSet) -> ReferenceMember:
+        return ReferenceMember(self.module)
 
 
 def painted_classes() -> np.ndarray:
@@ -48,9 +76,9 @@ def painted_classes() -> np.ndarray:
     return classes
 
 
-def painted_volume() -> Volume:
-    """The CT of `painted_classes`."""
-    hu = np.array(HU, dtype=np.int16)[painted_classes()]
+def painted_volume(slices: int = SHAPE[0]) -> Volume:
+    """The CT of `painted_classes`, of so many slices from the lowest, over and over."""
+    hu = np.array(HU, dtype=np.int16)[np.resize(painted_classes(), (slices, *SHAPE[1:]))]
     z, h, w = SPACING_MM
     return Volume.from_source(hu.transpose(2, 1, 0), np.diag([-w, -h, z, 1.0]))
 

@@ -2,33 +2,63 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 
 import pytest
 
-from flarekit.consensus import Ledger, ModelEntry, Record, RoundSettings
+from flarekit.consensus import Ledger, MemberEntry, Record, RoundSettings, read_ledger
+from flarekit.consensus.ledger import recorded_files
+from flarekit.consensus.table import write_table
 from flarekit.errors import InputError, OutputError, UsageError
 
 SETTINGS = RoundSettings(
     round=1,
-    models=(
-        ModelEntry(checkpoint="a@1", weights_sha256="11"),
-        ModelEntry(checkpoint="b@2", weights_sha256="22"),
+    members=(
+        MemberEntry(name="a@1", kind="checkpoint", weights_sha256="11"),
+        MemberEntry(name="b@2", kind="checkpoint", weights_sha256="22"),
     ),
+    organs=("liver", "spleen"),
     threshold=0.9,
+    backend="torch",
+    hu_offset_asked="auto",
 )
 RECORD = Record(
     case="one",
+    status="kept",
     image_sha256="33",
-    kept=True,
     reason="mean Dice 0.950 reaches 0.9",
     score=0.95,
-    model_scores={"a@1": 0.9, "b@2": 1.0},
+    case_scores={"dice": 0.95, "iou": 0.96},
+    member_scores={"a@1": 0.9, "b@2": 1.0},
     organ_scores={"a@1": {"liver": 0.9, "spleen": None}, "b@2": {"liver": 1.0, "spleen": None}},
+    organ_means={"dice": {"liver": 0.95, "spleen": None}},
+    ignored=("spleen",),
     mask="labels/one.nii.gz",
+    uncertainty="uncertainty/one.nii.gz",
     seconds=1.5,
 )
+VERSION_1 = {  # a line as flarekit 0.1 wrote it
+    "format": "flarekit-ledger",
+    "version": 1,
+    "round": 1,
+    "models": [
+        {"checkpoint": "b@2", "weights_sha256": "22"},
+        {"checkpoint": "a@1", "weights_sha256": "11"},
+    ],
+    "threshold": 0.9,
+    "case": "old",
+    "image_sha256": "44",
+    "kept": False,
+    "reason": "mean Dice 0.850 lies below 0.9",
+    "score": 0.85,
+    "model_scores": {"b@2": 0.8, "a@1": 0.9},
+    "organ_scores": {"b@2": {"liver": 0.8, "spleen": None}, "a@1": {"liver": 0.9, "spleen": None}},
+    "mask": None,
+    "seconds": 2.5,
+    "hu_offset": 1024,
+}
 
 
 @pytest.fixture
@@ -39,7 +69,7 @@ def path(tmp_path):
 def test_records_are_read_again(path):
     first = Ledger(path, SETTINGS)
     first.append(RECORD)
-    first.append(replace(RECORD, case="two", kept=False, mask=None, score=None))
+    first.append(replace(RECORD, case="two", status="rejected", mask=None, score=None))
     assert list(Ledger(path, SETTINGS).records) == ["one", "two"]
     assert Ledger(path, SETTINGS).records == first.records
     assert Ledger(path, SETTINGS).records["one"] == RECORD
@@ -48,8 +78,8 @@ def test_records_are_read_again(path):
 def test_each_line_says_what_made_it(path):
     Ledger(path, SETTINGS).append(RECORD)
     line = json.loads(path.read_text())
-    assert (line["format"], line["version"], line["round"]) == ("flarekit-ledger", 1, 1)
-    assert line["models"][1] == {"checkpoint": "b@2", "weights_sha256": "22"}
+    assert (line["format"], line["version"], line["round"]) == ("flarekit-ledger", 2, 1)
+    assert line["members"][1]["name"] == "b@2" and line["members"][1]["weights_sha256"] == "22"
     assert line["threshold"] == 0.9
 
 
@@ -74,7 +104,14 @@ def test_only_a_torn_line_leaves_an_empty_ledger(path):
     [
         ({"threshold": 0.8}, "threshold"),
         ({"round": 2}, "round"),
-        ({"models": (SETTINGS.models[0], ModelEntry(checkpoint="b@2", weights_sha256="99"))}, "models"),
+        ({"members": (SETTINGS.members[0], replace(SETTINGS.members[1], weights_sha256="99"))}, "members"),
+        ({"combine": "majority"}, "combine"),
+        ({"mode": "iou"}, "mode"),
+        ({"per_organ": True}, "per_organ"),
+        ({"layout": "nnunet"}, "layout"),
+        ({"backend": "onnx"}, "backend"),
+        ({"hu_offset_asked": "1024"}, "hu_offset_asked"),
+        ({"organs": ("liver", "kidney"), "mode": "iou"}, "organs, mode"),
     ],
 )
 def test_a_ledger_of_other_settings_is_refused(path, changed, name):
@@ -83,7 +120,7 @@ def test_a_ledger_of_other_settings_is_refused(path, changed, name):
         Ledger(path, replace(SETTINGS, **changed))
 
 
-@pytest.mark.parametrize("text", ["no json\n", "{}\n", "[]\n", "\x00\n"])
+@pytest.mark.parametrize("text", ["no json\n", "{}\n", "[]\n", "\x00\n", '{"version": 3}\n', '{"version": 2}\n'])
 def test_something_else_is_no_ledger(path, text):
     path.write_text(text)
     with pytest.raises(InputError, match="line 1"):
@@ -97,7 +134,66 @@ def test_a_folder_in_the_ledgers_place_is_an_output_error(path):
         ledger.append(RECORD)
 
 
-@pytest.mark.parametrize("wrong", [{"threshold": 1.2}, {"models": SETTINGS.models[:1]}])
+@pytest.mark.parametrize("wrong", [{"threshold": 1.2}, {"members": SETTINGS.members[:1]}])
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match="got"):
         replace(SETTINGS, **wrong)
+
+
+def test_a_ledger_of_version_1_is_read_and_gone_on_with(path):
+    path.write_text(json.dumps(VERSION_1) + "\n")
+    ledger = Ledger(path, SETTINGS)
+    old = ledger.records["old"]
+    assert (old.status, old.score, old.hu_offset) == ("rejected", 0.85, 1024)
+    assert old.member_scores == {"b@2": 0.8, "a@1": 0.9} and old.organ_scores["b@2"]["liver"] == 0.8
+    ledger.append(RECORD)
+    assert list(read_ledger(path).records) == ["old", "one"]
+    with pytest.raises(UsageError, match="another threshold"):
+        Ledger(path, replace(SETTINGS, threshold=0.8))
+
+
+def test_the_last_record_of_a_case_holds(path):
+    ledger = Ledger(path, SETTINGS)
+    ledger.append(Record(case="one", status="failed", reason="one.nii.gz: is damaged."))
+    ledger.append(RECORD)
+    assert read_ledger(path).records == {"one": RECORD}
+
+
+def test_reading_changes_nothing_and_a_torn_line_is_passed_over(path):
+    Ledger(path, SETTINGS).append(RECORD)
+    torn = path.read_bytes() + b'{"format": "flare'
+    path.write_bytes(torn)
+    assert read_ledger(path).settings == SETTINGS
+    assert path.read_bytes() == torn
+
+
+def test_a_missing_or_empty_ledger_and_one_of_two_rounds_are_named(path):
+    with pytest.raises(InputError, match="does not exist"):
+        read_ledger(path)
+    path.write_text("")
+    with pytest.raises(InputError, match="holds no record"):
+        read_ledger(path)
+    Ledger(path, SETTINGS).append(RECORD)
+    first = path.read_text()
+    path.unlink()
+    Ledger(path, replace(SETTINGS, round=2)).append(RECORD)
+    path.write_text(first + path.read_text())
+    with pytest.raises(InputError, match="another round"):
+        read_ledger(path)
+
+
+def test_no_recorded_name_leads_out_of_the_folder(path):
+    lines = [{"mask": "labels/a.nii.gz", "uncertainty": None}, {"mask": "../a.nii.gz"}, {"uncertainty": "/etc/a"}, []]
+    path.write_text("\n".join(json.dumps(line) for line in lines) + "\nno json\n")
+    assert recorded_files(path) == ["labels/a.nii.gz"]
+
+
+def test_the_table_has_every_score_in_a_row_a_case(path):
+    table = path.with_name("ledger.csv")
+    failed = Record(case="bad", status="failed", reason="bad.nii.gz: is damaged, or not.")
+    write_table(table, SETTINGS, {"one": RECORD, "bad": failed})
+    bad, one = csv.DictReader(table.read_text().splitlines())
+    assert (bad["case"], bad["status"], bad["reason"], bad["score"]) == ("bad", "failed", failed.reason, "")
+    assert (one["score"], one["case dice"], one["case iou"], one["liver"]) == ("0.95", "0.95", "0.96", "0.95")
+    assert (one["a@1"], one["b@2: liver"], one["b@2: spleen"], one["ignored"]) == ("0.9", "1.0", "", "spleen")
+    assert (one["round"], one["mode"], one["threshold"], one["seconds"]) == ("1", "dice", "0.9", "1.5")

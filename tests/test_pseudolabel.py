@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-from segmentation_doubles import ORGANS, SHAPE, Reader, loaded, painted_classes, painted_volume, publish_tiny
+from segmentation_doubles import ORGANS, SHAPE, Reader, Ready, loaded, painted_classes, painted_volume, publish_tiny
 
-from flarekit.consensus import ModelEntry, RoundSettings, label_by_consensus, run_round
+from flarekit.config.consensus import ConsensusConfig
+from flarekit.consensus import MaskSource, Round, order, run_round
+from flarekit.consensus.round import CaseOutcome
 from flarekit.data.layouts import CaseFiles
-from flarekit.labels import LabelSet
+from flarekit.labels import IGNORE, LabelSet, read_dataset_json
 from flarekit.reference import ReferenceModule
 from flarekit.volumes import read_labels, write_volume
 
 
-def modules(*blind) -> list[ReferenceModule]:
-    """One reader a model, each blind to the classes given."""
-    return [ReferenceModule(loaded(Reader(blind=b), name=f"m{i}")) for i, b in enumerate(blind)]
+def readers(*blind) -> list[Ready]:
+    """One reader a member, each blind to the classes given."""
+    return [Ready(ReferenceModule(loaded(Reader(blind=b), name=f"m{i}"))) for i, b in enumerate(blind)]
 
 
-def settings(threshold: float, models: list[ReferenceModule]) -> RoundSettings:
-    entries = [ModelEntry(checkpoint=m.card.reference, weights_sha256=m.card.weights_sha256) for m in models]
-    return RoundSettings(round=1, models=tuple(entries), threshold=threshold)
+def plan(out: Path, members: list, **choices) -> Round:
+    return Round(sources=order(members), labels=ORGANS, config=ConsensusConfig(**choices), output=out)
+
+
+def run(cases: list[CaseFiles], out: Path, members: list, **choices) -> list[CaseOutcome]:
+    return run_round(cases, plan(out, members, **choices))
+
+
+def records(out: Path) -> dict[str, dict]:
+    return {record["case"]: record for record in map(json.loads, (out / "ledger.jsonl").read_text().splitlines())}
 
 
 @pytest.fixture
@@ -37,61 +48,133 @@ def cases(tmp_path: Path) -> list[CaseFiles]:
     return [CaseFiles(name=name, image=folder / f"{name}.nii.gz") for name in "abc"]
 
 
-def test_models_that_agree_give_their_common_mask_and_a_perfect_score():
-    consensus = label_by_consensus(painted_volume(), modules((), (), ()))
-    assert np.array_equal(consensus.classes, painted_classes())
-    np.testing.assert_array_equal(consensus.agreement.dice, np.ones((3, 2)))
+def test_members_that_agree_give_their_common_mask_and_a_perfect_score(cases, tmp_path):
+    out = tmp_path / "out"
+    (outcome,) = run(cases[:1], out, readers((), (), ()))
+    assert (outcome.status, outcome.score) == ("kept", 1.0)
+    mask = read_labels(out / "labels" / "a.nii.gz")
+    assert np.array_equal(mask.array, ORGANS.to_ids(painted_classes()))
+    assert records(out)["a"]["case_scores"] == {"dice": 1.0, "leave-one-out": 1.0, "iou": 1.0}
 
 
-def test_the_one_that_differs_lowers_the_score_of_its_organ():
+def test_the_one_that_differs_lowers_the_score_of_its_organ(cases, tmp_path):
     # Two of three see the pea with all but certainty, the third takes it for background.
-    consensus = label_by_consensus(painted_volume(), modules((), (2,), ()))
-    assert np.array_equal(consensus.classes, painted_classes())
-    np.testing.assert_array_equal(consensus.agreement.dice, [[1, 1], [1, 0], [1, 1]])
-    assert consensus.agreement.mean == pytest.approx(5 / 6)
+    out = tmp_path / "out"
+    (outcome,) = run(cases[:1], out, readers((), (2,), ()))
+    assert (outcome.status, outcome.score) == ("rejected", pytest.approx(5 / 6))
+    record = records(out)["a"]
+    assert record["organ_scores"]["m1@1"] == {"block": 1.0, "pea": 0.0}
+    assert record["organ_means"]["dice"] == {"block": 1.0, "pea": pytest.approx(2 / 3)}
+    # Without itself, each of the two that see the pea is left with one that does and one that does not: a tie, which
+    # background wins.
+    assert record["case_scores"]["leave-one-out"] == pytest.approx(3 / 6)
 
 
 def test_a_round_keeps_records_and_isolates_a_bad_case(cases, tmp_path):
-    models, out = modules((), ()), tmp_path / "out"
-    outcomes = run_round(cases, models, out, settings(0.9, models))
+    out = tmp_path / "out"
+    outcomes = run(cases, out, readers((), ()))
     assert [(o.case, o.status) for o in outcomes] == [("a", "kept"), ("b", "failed"), ("c", "kept")]
-    assert "b.nii.gz" in outcomes[1].reason
-    mask = read_labels(out / "labels" / "a.nii.gz")
-    assert np.array_equal(mask.array, ORGANS.to_ids(painted_classes()))
-    records = [json.loads(line) for line in (out / "ledger.jsonl").read_text().splitlines()]
-    assert [record["case"] for record in records] == ["a", "c"]
-    assert records[0]["organ_scores"]["m1@1"] == {"block": 1.0, "pea": 1.0}
+    found = records(out)
+    assert list(found) == ["a", "b", "c"]
+    assert found["b"]["status"] == "failed" and found["b"]["reason"].startswith("b.nii.gz: ")
     assert str(tmp_path) not in (out / "ledger.jsonl").read_text()
+    rows = list(csv.DictReader((out / "ledger.csv").read_text().splitlines()))
+    assert [(row["case"], row["status"]) for row in rows] == [("a", "kept"), ("b", "failed"), ("c", "kept")]
+    assert read_dataset_json(out / "dataset.json").ids == ORGANS.ids
 
 
-def test_a_rejected_case_is_recorded_and_not_written(cases, tmp_path):
-    models, out = modules((), (2,), ()), tmp_path / "out"
-    (outcome,) = run_round(cases[:1], models, out, settings(0.9, models))
-    assert outcome.status == "rejected" and outcome.score == pytest.approx(5 / 6)
-    record = json.loads((out / "ledger.jsonl").read_text())
-    assert record["kept"] is False and record["mask"] is None and "below 0.9" in record["reason"]
+def test_a_case_that_one_member_cannot_label_is_recorded_and_the_others_are_labelled(cases, tmp_path):
+    members, out = readers((), ()), tmp_path / "out"
+    network = members[1].module.networks[0]
+    write_volume(cases[2].image, painted_volume(slices=9), overwrite=True)
+    network.fails_at = 1 / 8  # a slice's position that only the case of 9 slices has
+    outcomes = run([cases[0], cases[2]], out, members)
+    assert [(o.case, o.status) for o in outcomes] == [("a", "kept"), ("c", "failed")]
+    assert "m1@1 fails on it (no kernel for this slice)" in records(out)["c"]["reason"]
+
+
+def test_a_rejected_case_is_recorded_and_written_only_where_that_is_asked_for(cases, tmp_path):
+    members, out = readers((), (2,), ()), tmp_path / "out"
+    (outcome,) = run(cases[:1], out, members)
+    assert outcome.status == "rejected" and "below 0.9" in outcome.reason
+    assert records(out)["a"]["mask"] is None and not (out / "labels").exists()
+    (again,) = run(cases[:1], out, members, write_rejected=True)
+    assert again.status == "rejected" and records(out)["a"]["mask"] == "rejected/a.nii.gz"
+    assert np.array_equal(read_labels(out / "rejected" / "a.nii.gz").array, ORGANS.to_ids(painted_classes()))
     assert not (out / "labels").exists()
 
 
-def test_a_second_run_does_only_what_is_missing(cases, tmp_path):
-    models, out = modules((), ()), tmp_path / "out"
-    run_round(cases, models, out, settings(0.9, models))
-    ledger, seen = (out / "ledger.jsonl").read_text(), len(models[0].networks[0].seen)
+def test_an_untrusted_organ_is_ignored_and_the_rest_of_the_case_kept(cases, tmp_path):
+    out = tmp_path / "out"
+    (outcome,) = run(cases[:1], out, readers((), (2,), ()), per_organ=True)
+    assert (outcome.status, outcome.ignored) == ("kept", ("pea",))
+    assert "1 of 2 organs reach 0.9; ignored: pea 0.667" in outcome.reason
+    stated = read_dataset_json(out / "dataset.json")
+    assert stated.ignore_id == 255
+    classes = stated.to_classes(read_labels(out / "labels" / "a.nii.gz").array)
+    assert np.array_equal(classes, np.where(painted_classes() == 2, IGNORE, painted_classes()))
+
+
+def test_an_organ_that_only_one_member_sees_is_ignored_where_it_sees_it(cases, tmp_path):
+    out = tmp_path / "out"
+    (outcome,) = run(cases[:1], out, readers((2,), (2,), ()), per_organ=True)
+    assert outcome.ignored == ("pea",)
+    ids = read_labels(out / "labels" / "a.nii.gz").array
+    assert np.array_equal(ids == 255, painted_classes() == 2)
+
+
+def test_uncertainty_is_high_where_members_differ_and_nowhere_else(cases, tmp_path):
+    out = tmp_path / "out"
+    run(cases[:1], out, readers((), (2,)), uncertainty=True, threshold=0.0)
+    assert records(out)["a"]["uncertainty"] == "uncertainty/a.nii.gz"
+    image = nib.load(out / "uncertainty" / "a.nii.gz")
+    assert np.array_equal(image.affine, nib.load(cases[0].image).affine)
+    values = painted_volume().like(np.zeros(SHAPE)).source.reorientation.to_canonical(image.get_fdata())
+    # Two of three classes alike: ln 2 / ln 3.
+    np.testing.assert_allclose(values[painted_classes() == 2], np.log(2) / np.log(3), atol=0.01)
+    assert values[painted_classes() != 2].max() < 0.05
+
+
+def test_a_second_run_does_only_what_is_missing_and_what_failed(cases, tmp_path):
+    members, out = readers((), ()), tmp_path / "out"
+    run(cases, out, members)
+    ledger, seen = (out / "ledger.jsonl").read_text(), len(members[0].module.networks[0].seen)
     write_volume(cases[1].image, painted_volume(), overwrite=True)
-    outcomes = run_round(cases, models, out, settings(0.9, models))
-    assert [o.status for o in outcomes] == ["skipped", "kept", "skipped"]
-    assert len(models[0].networks[0].seen) == seen + SHAPE[0]
+    assert [o.status for o in run(cases, out, members)] == ["skipped", "kept", "skipped"]
+    assert len(members[0].module.networks[0].seen) == seen + SHAPE[0]
     assert (out / "ledger.jsonl").read_text().startswith(ledger)
 
 
-def test_a_mask_that_was_deleted_is_made_again(cases, tmp_path):
-    models, out = modules((), ()), tmp_path / "out"
-    run_round(cases[:1], models, out, settings(0.9, models))
+def test_a_file_that_was_deleted_or_is_asked_for_later_is_made(cases, tmp_path):
+    members, out = readers((), ()), tmp_path / "out"
+    run(cases[:1], out, members)
     (out / "labels" / "a.nii.gz").unlink()
-    (outcome,) = run_round(cases[:1], models, out, settings(0.9, models))
-    assert outcome.status == "kept" and (out / "labels" / "a.nii.gz").exists()
-    (again,) = run_round(cases[:1], models, out, settings(0.9, models))
-    assert again.status == "skipped"
+    assert run(cases[:1], out, members)[0].status == "kept" and (out / "labels" / "a.nii.gz").exists()
+    assert run(cases[:1], out, members, uncertainty=True)[0].status == "kept"
+    assert (out / "uncertainty" / "a.nii.gz").exists()
+    assert run(cases[:1], out, members, uncertainty=True)[0].status == "skipped"
+
+
+def test_the_order_of_the_members_changes_nothing(cases, tmp_path):
+    members, out = readers((), (1,), (2,)), tmp_path / "out"
+    run(cases[:1], out, members, threshold=0.0)
+    ledger = (out / "ledger.jsonl").read_bytes()
+    assert run(cases[:1], out, members[::-1], threshold=0.0)[0].status == "skipped"
+    assert (out / "ledger.jsonl").read_bytes() == ledger
+
+
+def test_instability_compares_with_the_round_before(cases, tmp_path):
+    before, out = tmp_path / "before", tmp_path / "out"
+    run(cases[:1], before, readers((), ()))
+    previous = MaskSource.of_round(before)
+    changed = plan(out, readers((2,), (2,)), score="instability", threshold=0.98)
+    outcomes = run_round([cases[0], cases[2]], replace(changed, previous=previous))
+    assert [o.status for o in outcomes] == ["rejected", "rejected"]
+    pea, block = (painted_classes() == 2).sum(), (painted_classes() == 1).sum()
+    assert outcomes[0].score == pytest.approx(1 - pea / block)
+    assert "previous round has no mask" in outcomes[1].reason and outcomes[1].score is None
+    assert records(out)["a"]["organ_scores"] == {"before": {"block": 1.0, "pea": 0.0}}
+    assert records(out)["a"]["case_scores"]["dice"] == 1.0
 
 
 @pytest.fixture
@@ -128,8 +211,8 @@ def test_a_ledger_made_otherwise_is_refused_unless_it_is_dropped(published, case
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        (("--models", "one"), 2, "two different checkpoints"),
-        (("--models", "one,one@1"), 2, "two different checkpoints"),
+        (("--models", "one"), 2, "two different members"),
+        (("--models", "one,one@1"), 2, "two different members"),
         (("--models", "one,nobody"), 5, "unknown checkpoint 'nobody'"),
         (("--models", "one,carrier"), 5, "a reference one is needed"),
         (("--models", "one,other"), 2, "other organs"),
@@ -167,11 +250,11 @@ def test_a_file_in_the_output_folders_place_is_found_before_any_work(published, 
 
 
 def test_another_image_of_a_name_the_ledger_knows_is_not_taken_for_the_first(cases, tmp_path):
-    models, out = modules((), ()), tmp_path / "out"
-    run_round(cases[:1], models, out, settings(0.9, models))
+    members, out = readers((), ()), tmp_path / "out"
+    run(cases[:1], out, members)
     image = painted_volume()
     write_volume(cases[0].image, image.like(image.array + np.int16(1)), overwrite=True)
-    (outcome,) = run_round(cases[:1], models, out, settings(0.9, models))
+    (outcome,) = run(cases[:1], out, members)
     assert outcome.status == "failed" and "another image than the 'a' in the ledger" in outcome.reason
 
 
@@ -185,11 +268,11 @@ def test_starting_anew_removes_masks_that_are_no_longer_kept_and_nothing_else(pu
 
 
 def test_a_case_name_beyond_ascii_neither_splits_a_record_nor_breaks_a_cut_one(cases, tmp_path):
-    models, out = modules((), ()), tmp_path / "out"
+    members, out = readers((), ()), tmp_path / "out"
     odd = [CaseFiles(name="k\u00fc\u2028nie", image=cases[0].image)]
-    run_round(odd, models, out, settings(0.9, models))
+    run(odd, out, members)
     ledger = out / "ledger.jsonl"
     whole = ledger.read_bytes()
-    for size in range(len(whole) // 3, len(whole), 7):
+    for size in range(len(whole) // 3, len(whole), 41):
         ledger.write_bytes(whole + whole[:size])
-        assert run_round(odd, models, out, settings(0.9, models))[0].status == "skipped"
+        assert run(odd, out, members)[0].status == "skipped"

@@ -1,4 +1,4 @@
-"""`flarekit pseudolabel`: masks for unlabelled CTs where several models agree."""
+"""`flarekit pseudolabel`: masks for unlabelled CTs where several models, or other people's masks, agree."""
 
 from __future__ import annotations
 
@@ -8,63 +8,188 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flarekit.cli import console
-from flarekit.cli.options import Backend, Challenge, Device, HuOffset, Json, device_for
+from flarekit.cli.options import (
+    Backend,
+    Challenge,
+    Device,
+    HuOffset,
+    Json,
+    LabelsFile,
+    Scheduler,
+    Series,
+    Workers,
+    device_for,
+)
+from flarekit.config.consensus import COMBINATIONS, LAYOUTS, SCORES, ConsensusConfig
 from flarekit.config.reference import BACKENDS
-from flarekit.errors import PartialFailure
+from flarekit.errors import PartialFailure, UsageError
 
 if TYPE_CHECKING:
-    from flarekit.consensus import CaseOutcome
+    from flarekit.consensus import CaseOutcome, MemberSource, Round
+
+DEFAULT = ConsensusConfig()
+EPILOG = """Examples:
+
+`flarekit pseudolabel unlabelled/ --models a@1,b@1,c@1 --threshold 0.9 -o pseudo`
+
+`flarekit pseudolabel unlabelled/ --models a,b --predictions nnunet=predicted/ --per-organ --layout nnunet -o Dataset9`
+"""
 
 
 def pseudolabel(
     inputs: Annotated[list[Path], typer.Argument(help="CTs, or folders of them.")],
-    models: Annotated[str, typer.Option("--models", help="Two or more reference checkpoints with commas between.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for labels/ and ledger.jsonl.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the masks, ledger.jsonl and ledger.csv.")],
+    models: Annotated[str, typer.Option("--models", help="Reference checkpoints that vote, with commas between.")] = "",
+    predictions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--predictions",
+            help="A folder of finished label maps that votes too, NAME.nii.gz for the case NAME; as TITLE=FOLDER "
+            "it is called TITLE. Its dataset.json names its ids. May be given several times.",
+        ),
+    ] = None,
+    propagation_model: Annotated[
+        str | None,
+        typer.Option(
+            "--propagation-model",
+            help="Have the models label a few slices and this checkpoint carry them to the others, as segment does. "
+            "Such a mask votes with full certainty. Without it the models label every slice.",
+        ),
+    ] = None,
     threshold: Annotated[
-        float, typer.Option("--threshold", help="Mean Dice against the consensus that keeps a case, 0..1.")
-    ] = 0.9,
+        float, typer.Option("--threshold", help="The score a case is kept with, 0..1.")
+    ] = DEFAULT.threshold,
+    per_organ: Annotated[
+        bool,
+        typer.Option(
+            "--per-organ", help="Judge every organ by itself: one below the threshold becomes 'ignore' in the mask."
+        ),
+    ] = DEFAULT.per_organ,
+    score: Annotated[
+        str,
+        typer.Option(
+            "--score",
+            help=f"{', '.join(SCORES)}: Dice of each member against the consensus (the paper) or against that of the "
+            "others, IoU over thirds (the authors' code), or 1 - the share of voxels that changed since --previous.",
+        ),
+    ] = DEFAULT.score,
+    combine: Annotated[
+        str,
+        typer.Option("--combine", help=f"{' or '.join(COMBINATIONS)}: summed, or a vote a member and voxel."),
+    ] = DEFAULT.combine,
+    previous: Annotated[
+        Path | None, typer.Option("--previous", help="The output of the round before, for instability.")
+    ] = None,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Write maps of the entropy of the mean probabilities, 0..1.")
+    ] = DEFAULT.uncertainty,
+    write_rejected: Annotated[
+        bool, typer.Option("--write-rejected", help="Write rejected masks too, to rejected/.")
+    ] = DEFAULT.write_rejected,
+    layout: Annotated[
+        str, typer.Option("--layout", help=f"{' or '.join(LAYOUTS)}: imagesTr and labelsTr, to train nnU-Net v2 on.")
+    ] = DEFAULT.layout,
     round_number: Annotated[
         int, typer.Option("--round", min=1, help="Round of training and labelling, for the ledger.")
     ] = 1,
+    dataset: LabelsFile = None,
+    series: Series = None,
     hu_offset: HuOffset = "auto",
     challenge: Challenge = False,
     device: Device = "auto",
     backend: Backend = BACKENDS[0],
+    workers: Workers = 0,
+    scheduler: Scheduler = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start anew, over the ledger and labels that are there.")
+        bool, typer.Option("--overwrite", help="Start anew, over the ledger and masks that are there.")
     ] = False,
     json: Json = False,
 ) -> None:
     """Label CTs with several models, keep the labels they agree on, and record every decision in a ledger.
 
-    A run that was stopped goes on where it was: cases in the ledger are skipped.
+    A run that was stopped goes on where it was: cases in the ledger are skipped, failed ones are tried again.
     """
-    from flarekit.checkpoints import Registry
-    from flarekit.consensus import round_settings, run_round
-    from flarekit.consensus.pseudolabel import LEDGER, start_ledger
+    from flarekit.consensus import run_round
     from flarekit.data.layouts import find_cases
     from flarekit.files import require_writable
-    from flarekit.reference import ReferenceModule
     from flarekit.volumes.hu import parse_offset
 
-    names, registry = [name.strip() for name in models.split(",") if name.strip()], Registry.default()
-    settings = round_settings([registry.card(name) for name in names], threshold=threshold, number=round_number)
-    cases = find_cases(inputs, hu_offset=parse_offset(hu_offset)).cases
-    require_writable(output / LEDGER)
-    target = device_for(backend, device)
-    loaded = [registry.load(name, kind="reference", challenge=challenge) for name in names]
-    modules = [ReferenceModule(each, device=target, backend=backend) for each in loaded]
-    if overwrite:
-        start_ledger(output, overwrite=True)
-    _report(output, run_round(cases, modules, output, settings), as_json=json)
+    config = _config(
+        threshold=threshold,
+        combine=combine,
+        score=score,
+        per_organ=per_organ,
+        uncertainty=uncertainty,
+        write_rejected=write_rejected,
+        layout=layout,
+    )
+    target = str(device_for(backend, device))
+    members = _members(models, predictions or [], propagation_model, target, backend, challenge)
+    plan = _round(members, dataset, config, output, round_number, previous, backend)
+    cases = find_cases(inputs, series=series, hu_offset=parse_offset(hu_offset)).cases
+    require_writable(plan.outputs.ledger)
+    outcomes = run_round(cases, plan, workers=workers, scheduler=scheduler, overwrite=overwrite)
+    _report(output, outcomes, as_json=json)
+
+
+def _config(**choices: object) -> ConsensusConfig:
+    try:
+        return ConsensusConfig(**choices)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise UsageError(str(error), remedy="`flarekit pseudolabel --help` says what there is.") from error
+
+
+def _members(
+    models: str, predictions: list[str], propagation: str | None, device: str, backend: str, challenge: bool
+) -> list[MemberSource]:
+    from flarekit.consensus import CheckpointSource, MaskSource
+    from flarekit.pipeline.member import ChainSource
+
+    sources: list[MemberSource] = [MaskSource.of(text) for text in predictions]
+    for name in (name.strip() for name in models.split(",") if name.strip()):
+        if propagation is None:
+            sources.append(CheckpointSource.of(name, device=device, backend=backend, challenge=challenge))
+        else:
+            sources.append(ChainSource.of(name, propagation, device=device, backend=backend, challenge=challenge))
+    return sources
+
+
+def _round(
+    members: list[MemberSource],
+    dataset: Path | None,
+    config: ConsensusConfig,
+    output: Path,
+    number: int,
+    previous: Path | None,
+    backend: str,
+) -> Round:
+    from flarekit.consensus import MaskSource, Round, common_labels, order
+    from flarekit.labels import FLARE22, read_dataset_json
+
+    if config.score == "instability" and previous is None:
+        raise UsageError("--score instability compares with --previous", remedy="Name the round before's output.")
+    sources = order(members)
+    return Round(
+        sources=sources,
+        labels=common_labels(sources, read_dataset_json(dataset) if dataset else None, FLARE22),
+        config=config,
+        output=output,
+        number=number,
+        previous=MaskSource.of_round(previous) if previous else None,
+        backend=backend,
+    )
 
 
 def _report(output: Path, outcomes: list[CaseOutcome], *, as_json: bool) -> None:
+    from collections import Counter
     from dataclasses import asdict
 
+    counts = Counter(outcome.status for outcome in outcomes)
     rows = [(outcome.case, outcome.score, outcome.status, outcome.reason) for outcome in outcomes]
-    table = console.table("Pseudo-labels", ("case", "mean Dice", "status", "why"), rows)
-    console.emit({"output": str(output), "cases": [asdict(o) for o in outcomes]}, table, as_json=as_json)
+    table = console.table("Pseudo-labels", ("case", "score", "status", "why"), rows)
+    summary = f"{len(outcomes)} cases: {', '.join(f'{n} {status}' for status, n in sorted(counts.items()))}."
+    result = {"output": str(output), "counts": dict(counts), "cases": [asdict(o) for o in outcomes]}
+    console.emit(result, table, summary, as_json=as_json)
     if failed := [outcome.case for outcome in outcomes if outcome.status == "failed"]:
         raise PartialFailure(
             f"{len(failed)} of {len(outcomes)} cases failed: {', '.join(failed[:5])}",

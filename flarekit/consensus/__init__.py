@@ -1,19 +1,28 @@
-"""Pseudo-labels by consensus: several models label a case, and their agreement decides whether to keep it."""
+"""Pseudo-labels by consensus: several members label a case, and their agreement decides whether to keep it."""
 
-from flarekit.consensus.ledger import Ledger, ModelEntry, Record, RoundSettings
-from flarekit.consensus.pseudolabel import CaseOutcome, label_by_consensus, round_settings, run_round
-from flarekit.consensus.score import Agreement, AgreementCounter, Consensus
+from flarekit.consensus.case import LabelledCase, label_case
+from flarekit.consensus.ledger import Ledger, LedgerFile, MemberEntry, Record, RoundSettings, read_ledger
+from flarekit.consensus.members import CheckpointSource, MaskSource, Member, MemberSource, common_labels, order
+from flarekit.consensus.round import CaseOutcome, Round, run_round
+from flarekit.consensus.vote import Vote
 
 __all__ = [
-    "Agreement",
-    "AgreementCounter",
     "CaseOutcome",
-    "Consensus",
+    "CheckpointSource",
+    "LabelledCase",
     "Ledger",
-    "ModelEntry",
+    "LedgerFile",
+    "MaskSource",
+    "Member",
+    "MemberEntry",
+    "MemberSource",
     "Record",
+    "Round",
     "RoundSettings",
-    "label_by_consensus",
-    "round_settings",
+    "Vote",
+    "common_labels",
+    "label_case",
+    "order",
+    "read_ledger",
     "run_round",
 ]

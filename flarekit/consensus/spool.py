@@ -1,0 +1,56 @@
+"""Slices set aside on the disk and taken back one by one, so that memory does not grow with the number of masks."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from flarekit.files import output_errors
+
+
+class Spool:
+    """uint8 planes of one shape in a file. Raises OutputError where the disk is full."""
+
+    def __init__(self, file: IO[bytes], folder: Path, shape: tuple[int, ...]) -> None:
+        self._file, self._folder, self._shape = file, folder, shape
+        self._size_bytes = int(np.prod(shape))
+
+    def __setitem__(self, index: int, plane: np.ndarray) -> None:
+        with output_errors(self._folder):
+            self._file.seek(index * self._size_bytes)
+            self._file.write(np.ascontiguousarray(plane, dtype=np.uint8).data)
+            self._file.flush()
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        self._file.seek(index * self._size_bytes)
+        return np.frombuffer(self._file.read(self._size_bytes), dtype=np.uint8).reshape(self._shape)
+
+
+@contextmanager
+def spool(folder: Path, shape: tuple[int, ...]) -> Iterator[Spool]:
+    """A spool in a file without a name in `folder`, gone when the block or the process ends, however it ends.
+
+    Not among the system's temporary files, which may be kept in memory. Raises OutputError.
+    """
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        opened = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed below; errors of the block are not its own)
+    with opened as file:
+        yield Spool(file, folder, shape)
+
+
+def replayed(planes: Iterator[np.ndarray], folder: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """The planes (uint8, of one shape), all of them set aside before the first comes back. Raises OutputError."""
+    with spool(folder, shape) as kept:
+        count = 0
+        for plane in planes:
+            kept[count] = plane
+            count += 1
+        del planes  # and with it whatever they were made from
+        for index in range(count):
+            yield kept[index]

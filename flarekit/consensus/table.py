@@ -1,0 +1,57 @@
+"""The ledger as a table for spreadsheets, `ledger.csv`: a row a case, with every score."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+from flarekit.consensus.ledger import Record, RoundSettings
+from flarekit.files import write_text
+
+TABLE = "ledger.csv"
+
+
+def write_table(path: Path, settings: RoundSettings, records: Mapping[str, Record]) -> None:
+    """Write the records, sorted by case, over a table that is there. Raises OutputError.
+
+    Scores that could not be had are empty. `ORGAN` is an organ's score by the round's mode, the mean over members;
+    `MEMBER: ORGAN` a single one.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _columns(settings, records), restval="", lineterminator="\n")
+    writer.writeheader()
+    for case in sorted(records):
+        writer.writerow(_row(records[case], settings))
+    write_text(path, text.getvalue(), overwrite=True)
+
+
+def _columns(settings: RoundSettings, records: Mapping[str, Record]) -> list[str]:
+    first = ["round", "case", "status", "reason", "mode", "threshold", "score", "ignored", "mask", "seconds"]
+    modes = sorted({f"case {mode}" for record in records.values() for mode in record.case_scores})
+    voters = sorted({voter for record in records.values() for voter in record.organ_scores})
+    single = [f"{voter}: {organ}" for voter in voters for organ in settings.organs]
+    return first + modes + list(settings.organs) + voters + single
+
+
+def _row(record: Record, settings: RoundSettings) -> dict[str, object]:
+    """Cells by column; None makes an empty one."""
+    row: dict[str, object] = {
+        "round": settings.round,
+        "case": record.case,
+        "status": record.status,
+        "reason": record.reason,
+        "mode": settings.mode,
+        "threshold": settings.threshold,
+        "score": record.score,
+        "ignored": " ".join(record.ignored),
+        "mask": record.mask,
+        "seconds": record.seconds,
+    }
+    row |= {f"case {mode}": score for mode, score in record.case_scores.items()}
+    row |= record.organ_means.get(settings.mode, {})
+    row |= record.member_scores
+    for voter, scores in record.organ_scores.items():
+        row |= {f"{voter}: {organ}": score for organ, score in scores.items()}
+    return row
