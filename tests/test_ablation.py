@@ -255,3 +255,9 @@ def test_gains_are_paired_over_cases_and_stand_in_the_table() -> None:
     lines = to_markdown(rows, rules).splitlines()
     assert lines[3] == "| more |  | paper |  |  | 0.300 ± 0.100 | 0.500 ± 0.000 | +0.200 (+0.200 to +0.200) | 1.25 |"
     assert lines[5:8] == ["| Dice | plain | more |", "| --- | --- | --- |", "| liver | 0.100 ± 0.100 | 0.300 ± 0.100 |"]
+
+
+def test_the_examples_are_read() -> None:
+    examples = Path(__file__).parent.parent / "examples"
+    assert read_ablation(examples / "ablate.toml").rows[: len(PAPER_ROWS)] == PAPER_ROWS
+    assert not read_ablation(examples / "ablate_references.toml").trains
