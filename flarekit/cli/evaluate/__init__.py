@@ -1,9 +1,10 @@
-"""`flarekit evaluate`: scores of masks, of propagation, and of suggested slices."""
+"""`flarekit evaluate`: scores of masks, of propagation, of suggested slices, and of the consensus' own score."""
 
 from __future__ import annotations
 
 import typer
 
+from flarekit.cli.evaluate.consensus import consensus
 from flarekit.cli.evaluate.masks import masks
 from flarekit.cli.evaluate.propagation import propagation
 from flarekit.cli.evaluate.suggest import suggest
@@ -17,3 +18,6 @@ app.command(epilog="Example: `flarekit evaluate propagation ct.nii.gz labels.nii
     propagation
 )
 app.command(epilog="Example: `flarekit evaluate suggest ct.nii.gz labels.nii.gz --slices 8`")(suggest)
+app.command(epilog="Example: `flarekit evaluate consensus pseudo/easy pseudo/noise labels/ --plot calibration.png`")(
+    consensus
+)
