@@ -208,7 +208,8 @@ def test_the_csv_has_a_line_a_case_and_one_an_organ(easy: Round, truth: TrueMask
     assert [(row["case"], row["organ"]) for row in rows] == [
         ("one", ""), ("one", "liver"), ("one", "spleen"), ("two", ""), ("two", "liver"), ("two", "aorta"),
     ]  # fmt: skip
-    assert rows[0]["true_dice"] == "0.8333" and rows[0]["dice"] == "0.9000" and rows[0]["iou"] == "0.4500" and rows[1]["iou"] == ""
+    assert [rows[0][column] for column in ("true_dice", "dice", "iou")] == ["0.8333", "0.9000", "0.4500"]
+    assert rows[1]["iou"] == ""
 
 
 def test_the_command_writes_table_plot_and_csv(run_cli, easy: Round, truth: TrueMasks, tmp_path: Path) -> None:
