@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-import torch
-
-from flarekit.config.segment import SegmentConfig
-from flarekit.pipeline import segment
-from flarekit.pipeline.files import load_models
-from flarekit.volumes import read_volume, write_labels
+import flarekit
 
 
-def main(image: Path, mask: Path) -> None:
-    models = load_models("starter-reference", "starter-propagation", torch.device("cpu"))
-    volume = read_volume(image)
-    segmentation = segment(volume, models.reference, models.propagation, SegmentConfig())
-    for organ in segmentation.organs:
-        print(f"{organ.name:22s} {organ.volume_ml:8.1f} mL  confidence {organ.confidence or 0:.2f}")
-    write_labels(mask, volume.like(models.reference.labels.to_ids(segmentation.classes)))
+def main(image: str, mask: str) -> None:
+    result = flarekit.segment(image)
+    for organ, volume_ml in result.volumes_ml.items():
+        print(f"{organ:22s} {volume_ml:8.1f} mL  confidence {result.confidence[organ] or 0:.2f}")
+    for flag in result.flags:
+        print(f"look at: {flag}")
+    print(f"ids {sorted(result.names)} in an array of shape {result.array.shape}")
+    result.save(mask)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(sys.argv[1], sys.argv[2])

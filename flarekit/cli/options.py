@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flarekit.config.reference import BACKENDS
-from flarekit.errors import MissingDependency, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -68,27 +67,14 @@ def label_set(dataset: Path | None) -> LabelSet:
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of that name; `auto` takes a GPU if there is one. Raises MissingDependency or UsageError."""
-    import torch
+    """See `flarekit.models.device`, which is imported once it is needed."""
+    from flarekit.models import device
 
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"unknown device {name!r}", remedy="Use auto, cpu, cuda, cuda:N or mps.") from error
-    present = {
-        "cpu": True,
-        "mps": torch.backends.mps.is_available(),
-        "cuda": (device.index or 0) < torch.cuda.device_count(),
-    }
-    if not present.get(device.type, False):
-        raise MissingDependency(f"this machine has no device {name!r}", remedy="Use --device cpu.")
-    return device
+    return device.resolve_device(name)
 
 
 def device_for(backend: str, name: str) -> torch.device:
-    """`resolve_device`, but `auto` is the CPU where the backend runs nowhere else. Raises what that does."""
-    return resolve_device("cpu" if (backend, name) == ("onnx", "auto") else name)
+    """See `flarekit.models.device`."""
+    from flarekit.models import device
+
+    return device.device_for(backend, name)

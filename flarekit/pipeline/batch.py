@@ -102,7 +102,7 @@ def _made_so(case: CaseFiles, outputs: OutputFiles, recipe: Recipe) -> dict[str,
     report = outputs.report()
     if report is None or report.get("format") != "flarekit-segmentation":
         return None
-    wanted = recipe.identity(case, outputs)
+    wanted = recipe.identity(case) | {"outputs": outputs.names}
     if changed := [key for key, value in wanted.items() if report.get(key) != value]:
         raise OutputError(
             f"was made otherwise ({', '.join(changed)} differ)",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,9 +22,9 @@ from flarekit.pipeline.reading import read_case
 from flarekit.pipeline.segment import segment
 from flarekit.pipeline.segmentation import Segmentation
 from flarekit.pipeline.sidecar import model_entry, sidecar
-from flarekit.pipeline.statistics import OrganStatistics, measure
+from flarekit.pipeline.statistics import measure
 from flarekit.pipeline.stopwatch import Stopwatch
-from flarekit.pipeline.writing import Maps, unfinished, write_files
+from flarekit.pipeline.writing import Maps, write_case
 from flarekit.renumbering import WrittenLabels
 from flarekit.volumes import Volume
 
@@ -55,7 +55,7 @@ class Recipe:
         labels = WrittenLabels.of(models.labels, output.organs, output.label_map)
         return cls(models=models, labels=labels, config=config or SegmentConfig(), output=output, force=force)
 
-    def identity(self, case: CaseFiles, outputs: OutputFiles) -> dict[str, Any]:
+    def identity(self, case: CaseFiles) -> dict[str, Any]:
         """The part of a case's JSON that says what it is made from, and how: the same for the same result."""
         return {
             "image_sha256": digest(case.image, case.series),
@@ -63,7 +63,6 @@ class Recipe:
             "models": {part: model_entry(card) for part, card in self.models.cards.items()},
             "backend": self.models.backend,
             "labels": {str(number): name for number, name in self.labels.names.items()},
-            "outputs": outputs.names,
             "settings": toml.to_dict(self.config),
         }
 
@@ -75,6 +74,7 @@ class SegmentedCase:
     volume: Volume  # the CT, int16 HU
     segmentation: Segmentation  # of the organs that were asked for
     report: dict[str, Any]  # what its JSON says
+    maps: Maps  # those that were asked for; of the probabilities no more than their files are left
 
 
 def segment_case(
@@ -89,22 +89,31 @@ def segment_case(
     with watch.stage("read"):
         volume, doubts = read_case(case, force=recipe.force)
     with _maps(outputs, volume) as maps:
-        sinks: list[Sink] = [sink for sink in (maps.uncertainty, maps.probabilities) if sink is not None]
-        found = segment(volume, models.reference, models.propagation, recipe.config, sinks=sinks)
-        found = written_part(found, recipe.labels)
-        watch.seconds.update(found.seconds)
-        flags = (*doubts, *organ_flags(found.organs))
-        with watch.stage("statistics"):
-            statistics = _statistics(volume, found, recipe, doubts)
-        report = sidecar(found, volume, recipe.models.cards, recipe.config, flags=flags, statistics=statistics)
-        with unfinished(outputs):
-            with watch.stage("write"):
-                write_files(outputs, volume, found, report["organs"], maps, overwrite=overwrite)
-            seconds = {stage: round(elapsed, 3) for stage, elapsed in watch.seconds.items()}
-            report |= recipe.identity(case, outputs) | {"seconds": seconds}
-            files.write_json(outputs.sidecar, report, overwrite=True)
-    _warn(case.name, flags)
-    return SegmentedCase(volume=volume, segmentation=replace(found, seconds=watch.seconds), report=report)
+        found, report = segment_volume(volume, doubts, recipe, models, maps.sinks)
+        report["seconds"] = watch.rounded() | report["seconds"]
+        report |= recipe.identity(case) | {"outputs": outputs.names}
+        write_case(outputs, volume, found, report, maps, overwrite=overwrite)
+    return SegmentedCase(volume=volume, segmentation=found, report=report, maps=maps)
+
+
+def segment_volume(
+    volume: Volume, doubts: tuple[Flag, ...], recipe: Recipe, models: SegmentModels, sinks: Sequence[Sink] = ()
+) -> tuple[Segmentation, dict[str, Any]]:
+    """The organs to write of a CT, and what its JSON says of them, of the `doubts` about it, and of the models.
+
+    Everything doubtful is logged. Raises CheckpointError or OutOfMemory.
+    """
+    found = segment(volume, models.reference, models.propagation, recipe.config, sinks=sinks)
+    found = written_part(found, recipe.labels)
+    flags, statistics = (*doubts, *organ_flags(found.organs)), None
+    if recipe.output.statistics:
+        is_hu = all(flag.severity != ERROR for flag in doubts)
+        measured = measure(volume, found.classes, list(recipe.labels.ids), is_hu=is_hu)
+        statistics = {recipe.labels.model.names[c - 1]: each for c, each in measured.items()}
+    for flag in flags:
+        level = logging.INFO if flag.severity == NOTE else logging.WARNING
+        logger.log(level, "%s: %s", volume.path.name if volume.path else "the CT", flag.text)
+    return found, sidecar(found, volume, recipe.models.cards, recipe.config, flags=flags, statistics=statistics)
 
 
 def written_part(segmentation: Segmentation, labels: WrittenLabels) -> Segmentation:
@@ -132,18 +141,3 @@ def _maps(outputs: OutputFiles, volume: Volume) -> Iterator[Maps]:
             yield Maps(uncertainty=uncertainty, probabilities=probabilities)
     finally:
         probabilities.close()
-
-
-def _statistics(
-    volume: Volume, found: Segmentation, recipe: Recipe, doubts: tuple[Flag, ...]
-) -> dict[str, OrganStatistics] | None:
-    if not recipe.output.statistics:
-        return None
-    is_hu = all(flag.severity != ERROR for flag in doubts)
-    measured = measure(volume, found.classes, list(recipe.labels.ids), is_hu=is_hu)
-    return {recipe.labels.model.names[c - 1]: statistics for c, statistics in measured.items()}
-
-
-def _warn(name: str, flags: tuple[Flag, ...]) -> None:
-    for flag in flags:
-        logger.log(logging.INFO if flag.severity == NOTE else logging.WARNING, "%s: %s", name, flag.text)

@@ -84,18 +84,18 @@ class OutputFiles:
         """Of all files but the JSON, as seen from its folder."""
         return [path.relative_to(self.sidecar.parent).as_posix() for path in self.written]
 
-    def check(self, image: Path, *, overwrite: bool) -> bool:
+    def check(self, image: Path | None, *, overwrite: bool) -> bool:
         """Whether what is there may be replaced: with `overwrite`, or where an interrupted run left it.
 
-        Raises InputError or OutputError where the run could not end well.
+        `image` is the file that is read, if any. Raises InputError or OutputError where the run could not end well.
         """
-        if not os.path.exists(image):  # unlike Path.exists, False for a name that is too long
+        if image is not None and not os.path.exists(image):  # unlike Path.exists, False for a name that is too long
             raise InputError("does not exist", where=image, remedy="Check the path.")
         if not self.config.split:
             require_writable_format(self.mask)
         replaced = overwrite or self._is_left_over()
         for target in (*self.written, self.sidecar):
-            files.refuse_input(target, image)
+            files.refuse_input(target, *([] if image is None else [image]))
             files.refuse_existing(target, overwrite=replaced)
             files.require_writable(target)
         return replaced

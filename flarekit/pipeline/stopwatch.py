@@ -21,3 +21,7 @@ class Stopwatch:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def rounded(self) -> dict[str, float]:
+        """To the millisecond."""
+        return {stage: round(seconds, 3) for stage, seconds in self.seconds.items()}

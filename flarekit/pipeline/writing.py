@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from flarekit import files
-from flarekit.pipeline.maps import ProbabilityMaps, UncertaintyMap
+from flarekit.pipeline.maps import ProbabilityMaps, Sink, UncertaintyMap
 from flarekit.pipeline.outputs import UNFINISHED, OutputFiles
 from flarekit.pipeline.segmentation import Segmentation
+from flarekit.pipeline.stopwatch import Stopwatch
 from flarekit.renumbering import WrittenLabels
 from flarekit.report.overlay import colour, draw_overlay
 from flarekit.volumes import Volume, write_labels, write_map
@@ -28,6 +29,29 @@ class Maps:
 
     uncertainty: UncertaintyMap | None = None
     probabilities: ProbabilityMaps | None = None
+
+    @property
+    def sinks(self) -> list[Sink]:
+        """Those that are wanted."""
+        return [sink for sink in (self.uncertainty, self.probabilities) if sink is not None]
+
+
+def write_case(
+    outputs: OutputFiles,
+    volume: Volume,
+    segmentation: Segmentation,
+    report: dict[str, Any],
+    maps: Maps | None = None,
+    *,
+    overwrite: bool,
+) -> None:
+    """All files of a case, `report` last as its JSON, with the time it took added. Raises OutputError."""
+    watch = Stopwatch()
+    with unfinished(outputs):
+        with watch.stage("write"):
+            write_files(outputs, volume, segmentation, report["organs"], maps or Maps(), overwrite=overwrite)
+        report["seconds"] |= watch.rounded()
+        files.write_json(outputs.sidecar, report, overwrite=True)
 
 
 @contextmanager
