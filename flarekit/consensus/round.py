@@ -251,8 +251,8 @@ def _failed(task: _Task, round_: Round, reason: str) -> Record:
     """The record of a case that cannot be labelled; files are called by their names, without their folders."""
     sources = [source for source in (*round_.sources, round_.previous) if isinstance(source, MaskSource)]
     folders = {task.case.image.parent, round_.output, *(folder for source in sources for folder in source.folders)}
-    for folder in sorted(map(str, folders), key=len, reverse=True):
-        reason = reason.replace(f"{folder}{os.sep}", "")
+    for folder in sorted(folders - {Path(os.sep)}, key=lambda folder: -len(str(folder))):
+        reason = reason.replace(f"{folder}{os.sep}", "").replace(str(folder), folder.name)
     return Record(case=task.case.name, status=FAILED, reason=reason)
 
 
