@@ -15,7 +15,7 @@ from PIL import Image
 from segmentation_doubles import ORGANS, SHAPE, SPACING_MM, painted_classes, painted_volume
 
 from flarekit.errors import InputError, OutputError
-from flarekit.labels import IGNORE
+from flarekit.labels import IGNORE, LabelSet
 from flarekit.report.by_slice import areas_px, means
 from flarekit.report.coding import jpeg, runs
 from flarekit.report.grey_levels import hu_of_levels, to_levels
@@ -193,8 +193,11 @@ def test_measurements_are_told_and_missing_ones_have_a_reason():
 
 def test_text_from_outside_cannot_become_markup():
     evil = "</script><script>alert(1)</script>"
-    html = page(painted_case(sidecar=SIDECAR | {"image": evil, "flags": [{"severity": "error", "text": evil}]}))
+    labels = LabelSet(name="evil", names=(evil, "pea"), ids=(4, 9))
+    sidecar = SIDECAR | {"image": evil, "flags": [{"severity": "error", "text": evil}], "organs": []}
+    html = page(painted_case(labels=labels, sidecar=sidecar))
     assert evil not in html and html.count("<script") == 2
+    assert data_of(html)["organs"][0]["title"] == evil
 
 
 def test_a_page_of_a_large_case_stays_a_few_megabytes(tmp_path):

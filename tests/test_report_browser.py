@@ -115,6 +115,8 @@ def test_organs_have_the_colours_of_the_overlay(page):
         ("sagittal", 25 / 40, 11 / 18),
     ):
         assert seen(page, plane, across, down) == pytest.approx([red, green, blue], abs=6)
+    heights = (3.2, 3.7, 9.3, 9.8)  # in slices: the block reaches from 3.5 to 9.5
+    assert [seen(page, "coronal", 25 / 52, 1 - (z + 0.5) / 18)[0] > 180 for z in heights] == [False, True, True, False]
     page.click("#shown label:nth-of-type(2) input")
     assert seen(page, "axial", 25 / 52, 25 / 40)[0] < 140, "the block is switched off"
     page.click("#shown label:nth-of-type(1) input")
