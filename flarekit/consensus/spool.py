@@ -5,8 +5,8 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -16,19 +16,22 @@ from flarekit.files import output_errors
 class Spool:
     """uint8 planes of one shape in a file. Raises OutputError where the disk is full."""
 
-    def __init__(self, file: IO[bytes], folder: Path, shape: tuple[int, ...]) -> None:
+    def __init__(self, file: FileIO, folder: Path, shape: tuple[int, ...]) -> None:
         self._file, self._folder, self._shape = file, folder, shape
         self._size_bytes = int(np.prod(shape))
 
     def __setitem__(self, index: int, plane: np.ndarray) -> None:
         with output_errors(self._folder):
             self._file.seek(index * self._size_bytes)
-            self._file.write(np.ascontiguousarray(plane, dtype=np.uint8).data)
-            self._file.flush()
+            left = np.ascontiguousarray(plane, dtype=np.uint8).data.cast("B")
+            while left:
+                left = left[self._file.write(left) :]  # less than all where the disk fills up, then an error
 
     def __getitem__(self, index: int) -> np.ndarray:
+        plane = np.empty(self._shape, dtype=np.uint8)
         self._file.seek(index * self._size_bytes)
-        return np.frombuffer(self._file.read(self._size_bytes), dtype=np.uint8).reshape(self._shape)
+        self._file.readinto(plane.data.cast("B"))
+        return plane
 
 
 @contextmanager
@@ -39,7 +42,7 @@ def spool(folder: Path, shape: tuple[int, ...]) -> Iterator[Spool]:
     """
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        opened = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed below; errors of the block are not its own)
+        opened = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 (closed below)
     with opened as file:
         yield Spool(file, folder, shape)
 
