@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flarekit.cli import bench, evaluate, models, store, train
+from flarekit.cli import bench, evaluate, models, selftrain, store, train
 from flarekit.cli.ablate import ablate
 from flarekit.cli.app import app
 from flarekit.cli.check import check
@@ -11,6 +11,7 @@ from flarekit.cli.doctor import doctor
 from flarekit.cli.phantom import phantom
 from flarekit.cli.preprocess import preprocess
 from flarekit.cli.propagate import propagate
+from flarekit.cli.pseudolabel import EPILOG as PSEUDOLABEL_EXAMPLES
 from flarekit.cli.pseudolabel import pseudolabel
 from flarekit.cli.report import report
 from flarekit.cli.segment import segment
@@ -29,9 +30,8 @@ app.command(epilog="Example: `flarekit check FLARE22Train --workers 2`")(check)
 app.command(epilog="Example: `flarekit preprocess FLARE22Train -o stores/flare22 --workers 2`")(preprocess)
 app.add_typer(store.app, name="store")
 app.add_typer(train.app, name="train")
-app.command(epilog="Example: `flarekit pseudolabel unlabelled/ --models a@1,b@1,c@1 --threshold 0.9 -o pseudo`")(
-    pseudolabel
-)
+app.command(epilog=PSEUDOLABEL_EXAMPLES)(pseudolabel)
+app.add_typer(selftrain.app, name="selftrain")
 app.add_typer(evaluate.app, name="evaluate")
 app.command(epilog="Example: `flarekit ablate examples/ablate.toml -o ablation`")(ablate)
 app.add_typer(models.app, name="models")

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from flarekit.checkpoints import Provenance, Registry
 from flarekit.config.preprocessing import PreprocessingConfig
+from flarekit.consensus.ledger import LEDGER, MemberEntry, Record, RoundSettings, read_ledger
 from flarekit.data.layouts import DESCRIPTION
 from flarekit.data.network_case import NetworkCase
 from flarekit.data.overlay import Overlay, write_overlay
@@ -22,9 +22,6 @@ from flarekit.data.store import SliceStore
 from flarekit.errors import CheckpointError, InputError
 from flarekit.files import sha256
 from flarekit.labels import IGNORE, LabelSet, read_dataset_json
-
-if TYPE_CHECKING:
-    from flarekit.consensus.ledger import MemberEntry, Record, RoundSettings
 
 OVERLAYS = "overlay"
 
@@ -44,8 +41,6 @@ class PseudoLabels:
 
         Raises InputError when it has no ledger, or one that keeps no case or is of other organs than `labels` names.
         """
-        from flarekit.consensus.ledger import LEDGER, read_ledger
-
         path = folder / LEDGER
         if not path.is_file():
             raise InputError(

@@ -1,0 +1,100 @@
+"""`flarekit selftrain`: rounds of training and pseudo-labelling in turn, and how far they have come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flarekit.cli import console
+from flarekit.cli.options import Json, resolve_device
+from flarekit.config.selftrain import SelftrainConfig
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+app = typer.Typer(
+    no_args_is_help=True, help="Train, label what is not labelled, add what can be trusted, and train again."
+)
+
+RUN_EPILOG = """Example: `flarekit selftrain run selftrain.toml`, with in this file
+
+`name = "mine"`
+
+`[data] labelled = ["FLARE22Train"]` and `unlabelled = ["more"]` below it, `validation = ["val"]` where there is any
+
+`[rounds] number = 3`, `models = 3`, `start = "previous"` or `"scratch"`, `patience = 1`, `first = ["a@1", ...]`
+
+`[train] arch = "lite"` and any other option of train cps; `[consensus] threshold = 0.9` and any other of pseudolabel
+
+`[control]` trains as long without pseudo-labels; `[test] cases = ["test"]` is scored once, at the end
+"""
+
+
+@app.command(epilog=RUN_EPILOG)
+def run(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file; its paths are seen from here.")],
+    json: Json = False,
+) -> None:
+    """Run rounds until all are done, every unlabelled case is used, or validation Dice stops rising.
+
+    A run that was stopped or killed goes on within the step it was in: repeat the line. Checkpoints are called
+    NAME-r1-m1 and so on; their cards say which labels they learned from, and from which checkpoint they started.
+    """
+    from flarekit.checkpoints import Registry
+    from flarekit.config.selftrain import read_selftrain
+    from flarekit.selftrain.cycle import run_rounds
+    from flarekit.selftrain.report import report
+
+    settings = read_selftrain(config)
+    state = run_rounds(settings, Registry.default(), resolve_device(settings.device))
+    _show(report(settings.folder, state), settings.folder, as_json=json)
+
+
+@app.command(epilog="Example: `flarekit selftrain status selftrain`")
+def status(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The run's folder, as its TOML file names it.")
+    ] = SelftrainConfig.folder,
+    json: Json = False,
+) -> None:
+    """Show the rounds of a run as a table: models, what was kept, validation and test Dice."""
+    from flarekit.selftrain.report import report
+    from flarekit.selftrain.state import read_state
+
+    _show(report(folder, read_state(folder)), folder, as_json=json)
+
+
+def _show(result: dict[str, Any], folder: Path, *, as_json: bool) -> None:
+    line = f"{result['name']} in {folder}: {result['step']}."
+    if reason := result["ended"]:
+        line += f" {reason[0].upper()}{reason[1:]}."
+    tables = [_rounds(result)] + ([_test(result["test"])] if result["test"] else [])
+    console.emit({"folder": str(folder)} | result, line, *tables, as_json=as_json)
+
+
+def _rounds(result: dict[str, Any]) -> Table:
+    columns = ("round", "models", "learned from", "kept", "rejected", "failed", "validation Dice", "test Dice")
+    rows = []
+    for each in result["rounds"]:
+        learned, labels = each["trained_on"], each["labels"] or {}
+        counts = (labels.get("kept"), labels.get("rejected"), labels.get("failed"))
+        source = f"{learned['kept']} pseudo-labels" if learned else None
+        models = "\n".join(model["checkpoint"] for model in each["models"]) or None
+        rows.append((each["number"], models, source, *counts, each["validation_dice"], each["test_dice"]))
+    return console.table(f"Rounds, {result['unlabelled']} unlabelled cases", columns, rows)
+
+
+def _test(test: dict[str, Any]) -> Table:
+    arms, gains = test["arms"], test["gains"]
+    columns = ("organ", *arms, *(f"{gain['of']} over {gain['over']}" for gain in gains))
+    rows = [
+        (organ, *(arm["dice"][organ] for arm in arms.values()), *(_cell(gain["dice"][organ]) for gain in gains))
+        for organ in next(iter(arms.values()))["dice"]
+    ]
+    return console.table(f"Test Dice of {len(test['cases'])} cases, gains with 95 % intervals", columns, rows)
+
+
+def _cell(estimate: dict[str, float]) -> str:
+    return f"{estimate['mean']:+.3f} ({estimate['low']:+.3f} to {estimate['high']:+.3f})"

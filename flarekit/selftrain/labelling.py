@@ -1,0 +1,69 @@
+"""What a round's models make of the unlabelled cases: a run of `flarekit pseudolabel`, which resumes where it was."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from flarekit.config.consensus import ConsensusConfig
+from flarekit.config.selftrain import SelftrainConfig
+from flarekit.consensus import CheckpointSource, MaskSource, MemberSource, Round, read_ledger, run_round
+from flarekit.consensus.ledger import FAILED, KEPT, LEDGER, REJECTED
+from flarekit.consensus.members import common_labels, order
+from flarekit.data.layouts import CaseFiles
+from flarekit.files import sha256
+from flarekit.labels import FLARE22
+from flarekit.pipeline.member import ChainSource
+from flarekit.selftrain.state import RoundLabels, RoundState
+from flarekit.selftrain.workplace import Workplace
+
+NO_PREVIOUS = "dice"  # what the first round is scored by where rounds are compared with the one before
+
+
+def label_cases(
+    round_: RoundState,
+    before: RoundState | None,
+    cases: Sequence[CaseFiles],
+    config: SelftrainConfig,
+    place: Workplace,
+    device: str,
+) -> RoundLabels:
+    """Label the cases with a round's models; cases that its ledger has are skipped. Raises as `run_round` does."""
+    sources = order([*map(MaskSource.of, config.labelling.predictions), *_members(round_, config, device)])
+    folder = place.labels(round_.number)
+    previous = MaskSource.of_round(place.folder / before.labels.folder) if before and before.labels else None
+    plan = Round(
+        sources=sources,
+        labels=common_labels(sources, None, FLARE22),
+        config=_consensus(config, previous),
+        output=place.folder / folder,
+        number=round_.number,
+        previous=previous,
+        backend=config.labelling.backend,
+    )
+    run_round(cases, plan, workers=config.labelling.workers, scheduler=config.labelling.scheduler)
+    ledger = place.folder / folder / LEDGER
+    counts = Counter(record.status for record in read_ledger(ledger).records.values())
+    return RoundLabels(
+        folder=folder,
+        ledger_sha256=sha256(ledger),
+        kept=counts[KEPT],
+        rejected=counts[REJECTED],
+        failed=counts[FAILED],
+    )
+
+
+def _members(round_: RoundState, config: SelftrainConfig, device: str) -> list[MemberSource]:
+    names, labelling = [model.checkpoint for model in round_.models], config.labelling
+    options = {"device": device, "backend": labelling.backend, "challenge": config.run.challenge}
+    if labelling.propagation_model is None:
+        return [CheckpointSource.of(name, **options) for name in names]  # type: ignore[arg-type]
+    chain = labelling.propagation_model
+    return [ChainSource.of(name, chain, **options) for name in names]  # type: ignore[arg-type]
+
+
+def _consensus(config: SelftrainConfig, previous: MaskSource | None) -> ConsensusConfig:
+    if config.consensus.score == "instability" and previous is None:
+        return replace(config.consensus, score=NO_PREVIOUS)
+    return config.consensus
