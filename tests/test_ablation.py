@@ -257,6 +257,14 @@ def test_gains_are_paired_over_cases_and_stand_in_the_table() -> None:
     assert lines[5:8] == ["| Dice | plain | more |", "| --- | --- | --- |", "| liver | 0.100 ± 0.100 | 0.300 ± 0.100 |"]
 
 
+def test_a_card_that_says_little_of_its_training_stands_in_the_table() -> None:
+    card = replace(publish_tiny("old"), training={"training": {"unlabelled_batch": 2}, "stores": ["a", "b"]})
+    scores = (CaseScores(case="a", dice={"liver": 0.5}),)
+    done = RowScores(row=AblationRow(name="old"), reference=card, propagation=None, scores=scores, seconds=0.5)
+    assert done.parts == {"cps": True, "windows": "paper", "pseudo_labels": False, "propagation": False}
+    assert "| old | yes | paper |  |  | 0.500 | - |  | 0.5 |" in to_markdown([done], ScoringRules())
+
+
 def test_the_examples_are_read() -> None:
     examples = Path(__file__).parent.parent / "examples"
     assert read_ablation(examples / "ablate.toml").rows[: len(PAPER_ROWS)] == PAPER_ROWS

@@ -33,9 +33,9 @@ class RowScores:
     def parts(self) -> dict[str, Any]:
         """What of the paper's method is in it, as the checkpoints' cards say."""
         trained = self.reference.training
-        learning, stores = trained.get("training", {}), trained.get("stores", {})
+        learning, stores = _section(trained, "training"), _section(trained, "stores")
         return {
-            "cps": trained.get("command") == "cps" and learning.get("unlabelled_batch", 0) > 0,
+            "cps": learning.get("unlabelled_batch", 0) > 0,
             "windows": self.reference.preprocessing.windows.name,
             "pseudo_labels": bool(stores.get("pseudo_labels")),
             "propagation": self.propagation is not None,
@@ -45,6 +45,12 @@ class RowScores:
     def summaries(self) -> dict[str, tuple[Summary, Summary | None]]:
         """Dice and NSD over cases of every organ, and of "mean" over organs."""
         return {name: (dice, nsd) for name, dice, nsd in summary_rows(self.scores)}
+
+
+def _section(trained: dict[str, Any], name: str) -> dict[str, Any]:
+    """A section of what a card says of the training; empty where it is missing or says something else."""
+    found = trained.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def gain(done: RowScores, over: RowScores) -> Estimate:
