@@ -78,10 +78,16 @@ def test_a_kept_mask_makes_its_case_a_labelled_one(stores: Path) -> None:
     assert [case.name for case in data.labelled] == ["case00", "case01", "case02", "case10", "case12"]
     assert [case.name for case in data.unlabelled] == list(NAMES)
     case = data.labelled[-2]
-    assert case.organs == (1, 2, 3) and case.label_voxels[3].tolist() == [60 * 70 - 44 - 22, 0, 0, 44]
+    assert case.organs == (3,) and case.label_voxels[3].tolist() == [60 * 70 - 44 - 22, 0, 0, 44]
     classes = case.classes([3, 4])
     assert (classes[0] == 3).sum() == 44 and (classes[0] == IGNORE).sum() == 22
     assert case.store.case("case10").label_voxels is None
+
+
+def test_a_mask_without_any_organ_teaches_nothing(stores: Path) -> None:
+    given = masks() | {"case11": np.full(SHAPES[1], IGNORE, dtype=np.uint8)}
+    data = gathered(stores, write_pseudo_labels(stores / "pseudo", stores / "unlabelled", given))
+    assert [case.name for case in data.labelled[3:]] == ["case10", "case12"]
 
 
 def test_stores_are_not_altered(stores: Path) -> None:
@@ -205,7 +211,7 @@ def test_an_overlay_of_oblique_axes_is_cut_like_its_case(tmp_path: Path, stores:
     overlay = write_overlay(tmp_path / "x.h5", mask / "labels" / "case11.nii.gz", case, replace(ORGANS, ignore_id=255))
     whole = NetworkCase(opened, "case11", NATIVE, overlay=overlay)
     assert np.array_equal(overlay.labels_at(range(case.depth)), masks()["case11"])
-    assert whole.looked_for().all()
+    assert whole.looked_for().tolist() == [True, True, False, False]
 
 
 @pytest.mark.parametrize("config", [CPS, SUPERVISED, STCN])

@@ -53,12 +53,13 @@ class NetworkCase:
     def classes(self, slices: Sequence[int]) -> Tensor:
         """uint8 (N, h, w): labels of the slices. Raises ValueError for a case without labels.
 
-        Where only some organs are labelled, 0 means none of these: background or an organ nobody looked for.
+        Where only some organs are labelled, 0 means none of these: background or an organ nobody looked for. An
+        overlay's IGNORE stays: it may be one of them.
         """
         if not self.organs:
             raise ValueError(f"case {self.name!r} has no labels")
         planes = torch.from_numpy(self._planes(slices))
-        if len(self.organs) < self.store.labels.classes - 1:
+        if self.overlay is None and len(self.organs) < self.store.labels.classes - 1:
             planes = planes.masked_fill(planes == IGNORE, 0)
         return self.grid.labels_to_network(planes)
 

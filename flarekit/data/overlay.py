@@ -73,6 +73,8 @@ class Overlay:
 def write_overlay(path: Path, mask: Path, case: StoredCase, labels: LabelSet) -> Overlay:
     """Make the overlay of a stored case from its label map, whose ids `labels` explains; one that is there goes.
 
+    The overlay covers the organs that the label map shows. Any other may have been missed as well as be absent, and is
+    one that nobody looked for, as under partial labels.
     Raises InputError when the label map cannot be read, lies on another grid than the case, or holds other ids than
     `labels` has; OutputError when the overlay cannot be written.
     """
@@ -80,12 +82,14 @@ def write_overlay(path: Path, mask: Path, case: StoredCase, labels: LabelSet) ->
     grid = np.broadcast_to(np.uint8(0), case.shape)
     require_same_grid(volume, Volume(array=grid, source=case.header.source, path=case.path))
     classes = labels.to_classes(volume.array, where=mask)
-    header = replace(case.header, labelled=tuple(range(1, labels.classes)), labels_sha256=sha256(mask), baked=None)
+    counts = count_voxels(classes, labels.classes)
+    shown = tuple(int(c) for c in np.flatnonzero(counts.any(axis=0)) if c)
+    header = replace(case.header, labelled=shown, labels_sha256=sha256(mask), baked=None)
     content = BytesIO()
     with h5py.File(content, "w") as file:
         file.attrs.update(header.to_attributes() | {"overlay_format": FORMAT, "overlay_version": VERSION})
         file.create_dataset("labels", data=classes, chunks=(1, *classes.shape[1:]), **_SQUEEZED)
-        file.create_dataset("label_voxels", data=count_voxels(classes, labels.classes), fletcher32=True)
+        file.create_dataset("label_voxels", data=counts, fletcher32=True)
     with atomic_path(path, overwrite=True) as temporary:
         temporary.write_bytes(content.getbuffer())
     return Overlay(path)

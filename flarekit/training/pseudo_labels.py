@@ -2,6 +2,7 @@
 
 A case with a pseudo-label joins the labelled ones, as in the paper (section 2.2). It is still drawn among the
 unlabelled ones too: what was not trusted of it is learned without labels, and CPS keeps its data when all are labelled.
+An organ that its mask does not show counts as one that nobody looked for (ours): weak models miss organs in unison.
 """
 
 from __future__ import annotations
@@ -93,10 +94,12 @@ def lay_over(
                 where=each.folder,
                 remedy="Name the store of the CTs that were labelled with --unlabelled.",
             )
+    mine = {each.folder: [case for case in cases if last.get(case.name) == each.folder] for each in given}
+    laid = [(each, [_overlaid(case, each, labels) for case in _shown(mine[each.folder])]) for each in given]
     return tuple(
-        LabelledCases(labels=each, cases=tuple(_overlaid(case, each, labels) for case in _shown(mine)))
-        for each in given
-        if (mine := [case for case in cases if last.get(case.name) == each.folder])
+        LabelledCases(labels=each, cases=tuple(case for case in overlaid if case.organs))
+        for each, overlaid in laid
+        if overlaid
     )
 
 
