@@ -87,6 +87,14 @@ def segment(
     preview: Annotated[
         bool, typer.Option("--preview", rich_help_panel=WRITTEN, help="Draw the mask over the CT, as a PNG.")
     ] = OUTPUT.preview,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report",
+            rich_help_panel=WRITTEN,
+            help="A web page to look the mask over in, and an index of a folder's; the CT is in it, reduced.",
+        ),
+    ] = OUTPUT.report,
     colours: Annotated[
         bool,
         typer.Option(
@@ -145,9 +153,9 @@ def segment(
 ) -> None:
     """Segment the organs of a CT; a JSON beside the mask says volumes, confidence, doubts, and what made it.
 
-    What else is wanted lies beside it: CASE_seg_uncertainty.nii.gz, CASE_seg_probabilities/, CASE_seg_statistics.csv
-    and CASE_seg_preview.png. Of a folder of CTs, every one is segmented to OUT/NAME.nii.gz; a run that was stopped goes
-    on where it was, and a case that fails does not stop the rest.
+    What else is wanted lies beside it: CASE_seg_uncertainty.nii.gz, CASE_seg_probabilities/, CASE_seg_statistics.csv,
+    CASE_seg_preview.png and CASE_seg_report.html. Of a folder of CTs, every one is segmented to OUT/NAME.nii.gz; a run
+    that was stopped goes on where it was, and a case that fails does not stop the rest.
     """
     from flarekit.pipeline.case import Recipe
     from flarekit.pipeline.inputs import is_batch
@@ -162,6 +170,7 @@ def segment(
         probabilities=save_probabilities,
         statistics=statistics,
         preview=preview,
+        report=report,
         colours=colours,
     )
     config = _config(sample_every, max_references, slices_per_organ, selection)

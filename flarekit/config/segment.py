@@ -29,4 +29,5 @@ class OutputConfig:
     probabilities: bool = False  # a map of the probability, 0..1, for every organ
     statistics: bool = False  # HU, extent, pieces and cuts of every organ, in the JSON and as CSV
     preview: bool = False  # a PNG of the mask over the CT
+    report: bool = False  # a web page to look the case over in, of a batch with an index; brings the statistics along
     colours: bool = True  # colour tables for ITK-SNAP and 3D Slicer; none with `split`

@@ -1,4 +1,4 @@
-"""What became of a batch: batch.json for programs, batch.csv with a row a case and organ."""
+"""What became of a batch: batch.json for programs, batch.csv with a row a case and organ, and an index of reports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flarekit import __version__, files
+from flarekit.pipeline.quality_report import index_entries
 from flarekit.pipeline.writing import measured_columns, organ_row
+from flarekit.report.index import write_index
 
 if TYPE_CHECKING:
     from flarekit.pipeline.batch import CaseOutcome
@@ -17,14 +19,17 @@ if TYPE_CHECKING:
 
 FORMAT = {"format": "flarekit-batch", "version": 1}
 BATCH_NAMES = ("batch.json", "batch.csv")
+INDEX_NAME = "index.html"
 COLOUR_NAMES = ("labels_itksnap.txt", "labels.ctbl")
 
 
 def write_batch_report(folder: Path, outcomes: Sequence[CaseOutcome], recipe: Recipe) -> None:
-    """Write both files, over those of an earlier run. Raises OutputError."""
+    """Write these files, the index where reports are wanted, over those of an earlier run. Raises OutputError."""
     as_json, as_csv = BATCH_NAMES
     files.write_json(folder / as_json, batch_json(outcomes, recipe), overwrite=True)
     files.write_text(folder / as_csv, _table(outcomes), overwrite=True)
+    if recipe.output.report:
+        write_index(folder / INDEX_NAME, index_entries(outcomes, split=recipe.output.split), overwrite=True)
 
 
 def batch_json(outcomes: Sequence[CaseOutcome], recipe: Recipe) -> dict[str, Any]:

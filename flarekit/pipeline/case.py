@@ -106,7 +106,7 @@ def segment_volume(
     found = segment(volume, models.reference, models.propagation, recipe.config, sinks=sinks)
     found = written_part(found, recipe.labels)
     flags, statistics = (*doubts, *organ_flags(found.organs)), None
-    if recipe.output.statistics:
+    if recipe.output.statistics or recipe.output.report:
         is_hu = all(flag.severity != ERROR for flag in doubts)
         measured = measure(volume, found.classes, list(recipe.labels.ids), is_hu=is_hu)
         statistics = {recipe.labels.model.names[c - 1]: each for c, each in measured.items()}
@@ -129,7 +129,7 @@ def written_part(segmentation: Segmentation, labels: WrittenLabels) -> Segmentat
 @contextmanager
 def _maps(outputs: OutputFiles, volume: Volume) -> Iterator[Maps]:
     shape, folder = volume.array.shape, outputs.sidecar.parent
-    uncertainty = UncertaintyMap(shape) if outputs.config.uncertainty else None
+    uncertainty = UncertaintyMap(shape) if outputs.config.uncertainty or outputs.config.report else None
     if not outputs.config.probabilities:
         yield Maps(uncertainty=uncertainty)
         return

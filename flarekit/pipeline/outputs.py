@@ -62,6 +62,11 @@ class OutputFiles:
         return self._extra("preview.png")
 
     @property
+    def report_page(self) -> Path:
+        """The page to look the case over in."""
+        return self._extra("report.html")
+
+    @property
     def colour_tables(self) -> tuple[Path, Path]:
         """ITK-SNAP's and 3D Slicer's."""
         return self._beside("_itksnap.txt"), self._beside(".ctbl")
@@ -121,6 +126,8 @@ class OutputFiles:
             yield self.statistics
         if self.config.preview:
             yield self.preview
+        if self.config.report:
+            yield self.report_page
         if self.config.colours and not self.config.split:
             yield from self.colour_tables
 

@@ -14,10 +14,12 @@ import numpy as np
 from flarekit import files
 from flarekit.pipeline.maps import ProbabilityMaps, Sink, UncertaintyMap
 from flarekit.pipeline.outputs import UNFINISHED, OutputFiles
+from flarekit.pipeline.quality_report import report_case
 from flarekit.pipeline.segmentation import Segmentation
 from flarekit.pipeline.stopwatch import Stopwatch
 from flarekit.renumbering import WrittenLabels
 from flarekit.report.overlay import colour, draw_overlay
+from flarekit.report.page import write_report
 from flarekit.volumes import Volume, write_labels, write_map
 from flarekit.volumes.colour_tables import itk_snap, slicer
 from flarekit.volumes.naming import NamedLabel
@@ -50,6 +52,11 @@ def write_case(
     with unfinished(outputs):
         with watch.stage("write"):
             write_files(outputs, volume, segmentation, report["organs"], maps or Maps(), overwrite=overwrite)
+        if outputs.config.report:
+            with watch.stage("report"):
+                uncertainty = None if maps is None else maps.uncertainty
+                case = report_case(volume, segmentation, outputs.labels.model, report, uncertainty)
+                write_report(outputs.report_page, case, overwrite=overwrite)
         report["seconds"] |= watch.rounded()
         files.write_json(outputs.sidecar, report, overwrite=True)
 
@@ -78,13 +85,13 @@ def write_files(
     *,
     overwrite: bool,
 ) -> None:
-    """All files but the JSON; `organs` are those of the JSON. Raises OutputError."""
+    """All files but the JSON and the report; `organs` are those of the JSON. Raises OutputError."""
     if outputs.config.split:
         _write_organs(outputs, volume, segmentation, overwrite)
     else:
         ids = volume.like(outputs.labels.to_ids(segmentation.classes))
         write_labels(outputs.mask, ids, labels=named(outputs.labels), overwrite=overwrite)
-    if maps.uncertainty is not None:
+    if outputs.config.uncertainty and maps.uncertainty is not None:
         write_map(outputs.uncertainty, volume.like(maps.uncertainty.steps), overwrite=overwrite)
     if maps.probabilities is not None:
         for c in outputs.labels.ids:
