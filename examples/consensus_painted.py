@@ -33,14 +33,14 @@ def main() -> None:
     parser.add_argument("--models", required=True, help="reference checkpoints with commas between")
     parser.add_argument("--part", choices=tuple(SEEDS), default="test", help="anatomies of the split")
     parser.add_argument("--anatomies", type=int, default=None, help="the first so many of them only")
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads; all without it")
+    parser.add_argument("--workers", type=int, default=0, help="processes that paint and label; this one without it")
     arguments = parser.parse_args()
     study = Study(
         labels=arguments.labels.resolve(),
         out=arguments.out.resolve() / arguments.part,
         part=arguments.part,
         anatomies=arguments.anatomies,
-        threads=arguments.threads,
+        workers=("--workers", str(arguments.workers)),
     )
     study.out.mkdir(parents=True, exist_ok=True)
     study.paint()
@@ -57,19 +57,19 @@ class Study:
     out: Path  # of everything that is made
     part: str  # of the split
     anatomies: int | None  # of the part, the first so many
-    threads: int | None
+    workers: tuple[str, str]  # option of the commands that take several processes
 
     def paint(self) -> None:
         """Five CTs on every anatomy: painted/KIND/labelled/images, and their truth beside them."""
         names = json.loads(SPLIT.read_text())[self.part][: self.anatomies]
         maps = [option for name in names for option in ("--labels", str(self.labels / f"{name}.nii.gz"))]
         count = ("--labelled", str(len(names)), "--seed", str(SEEDS[self.part]))
-        self._run("phantom", "painted", "--hard", "all", *count, *maps)
+        self._run("phantom", "painted", "--hard", "all", *count, *maps, *self.workers)
 
     def label(self, kind: str, models: str) -> None:
         """Pseudo-labels of one kind, rejected ones too, and their ledger: pseudo/KIND."""
-        images = f"painted/{kind}/labelled/images"
-        self._run("pseudolabel", images, "--models", models, "--write-rejected", "-o", f"pseudo/{kind}")
+        images, output = f"painted/{kind}/labelled/images", f"pseudo/{kind}"
+        self._run("pseudolabel", images, "--models", models, "--write-rejected", "-o", output, *self.workers)
 
     def evaluate(self) -> None:
         """consensus.json, consensus.csv and consensus.png, and the tables on stdout."""
@@ -80,9 +80,8 @@ class Study:
         print(self._run(*evaluation))
 
     def _run(self, *arguments: str) -> str:
-        threads = ["--threads", str(self.threads)] if self.threads else []
         print("flarekit", *arguments[:4], file=sys.stderr, flush=True)
-        command = [sys.executable, "-m", "flarekit", *threads, *arguments]
+        command = [sys.executable, "-m", "flarekit", *arguments]
         done = subprocess.run(command, cwd=self.out, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:
             sys.exit(f"`flarekit {' '.join(arguments)}` ended with {done.returncode}")
