@@ -276,3 +276,42 @@ def test_a_case_name_beyond_ascii_neither_splits_a_record_nor_breaks_a_cut_one(c
     for size in range(len(whole) // 3, len(whole), 41):
         ledger.write_bytes(whole + whole[:size])
         assert run(odd, out, members)[0].status == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (("--combine", "mean"), 2, "combine is one of probabilities, majority, got 'mean'"),
+        (("--score", "hausdorff"), 2, "score is one of dice"),
+        (("--layout", "bids"), 2, "layout is one of plain, nnunet"),
+        (("--threshold", "nan"), 2, "0..1, got nan"),
+        (("--score", "instability"), 2, "compares with --previous"),
+        (("--previous", "nowhere"), 3, "nowhere"),
+        (("--predictions", "nowhere"), 3, "no folder of label maps"),
+        (("--propagation-model", "two"), 5, "a propagation one is needed"),
+        (("--series", "1"), 7, "is not DICOM"),
+        (("--workers", "2", "--scheduler", "nonsense"), 2, "not the address of a scheduler"),
+    ],
+)
+def test_wrong_options_end_in_one_line(published, cases, tmp_path, run_cli, options, code, said):
+    outcome = run_cli("pseudolabel", cases[0].image, "--models", "one,two", "-o", tmp_path / "out", *options, "--json")
+    assert outcome.code == code and said in outcome.stderr + outcome.stdout
+    assert outcome.stderr.count("\n") == 1
+
+
+def test_another_hu_offset_is_noticed_when_a_run_is_gone_on_with(published, cases, tmp_path, run_cli):
+    command = ("pseudolabel", cases[0].image, "--models", "one,two", "--threshold", "0", "-o", tmp_path / "out")
+    assert run_cli(*command).code == 0
+    refused = run_cli(*command, "--hu-offset", "1024")
+    assert refused.code == 2 and "another hu_offset_asked" in refused.stderr
+
+
+def test_models_that_see_the_ct_differently_vote_on_its_own_pixels(cases, tmp_path, caplog):
+    members, out = readers((), ()), tmp_path / "out"
+    card = members[1].module.card
+    coarse = replace(card, preprocessing=replace(card.preprocessing, spacing_mm=2.5))
+    members[1] = Ready(ReferenceModule(replace(loaded(Reader(), name="m1"), card=coarse)))
+    (outcome,) = run(cases[:1], out, members, threshold=0.5)
+    assert outcome.status == "kept" and 0.8 < outcome.score < 1
+    assert "m1@1 was trained with another spacing_mm than m0@1" in caplog.text
+    assert read_labels(out / "labels" / "a.nii.gz").array.shape == SHAPE

@@ -6,8 +6,9 @@ votes on one case after the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -26,6 +27,8 @@ from flarekit.errors import CheckpointError, InputError, UsageError
 from flarekit.labels import IGNORE, LabelSet, read_dataset_json
 from flarekit.reference import ReferenceModule
 from flarekit.volumes import Volume, read_labels, require_same_grid
+
+logger = logging.getLogger(__name__)
 
 
 class Member(Protocol):
@@ -217,6 +220,21 @@ def common_labels(sources: Sequence[MemberSource], stated: LabelSet | None, othe
             )
     named = [labels for _, labels in known] + [source.labels for source in sources]
     return replace(next((labels for labels in named if labels is not None), otherwise), ignore_id=None)
+
+
+def say_where_preprocessing_differs(members: Iterable[Member]) -> None:
+    """Warns where checkpoints see a CT differently, which is no reason to refuse: votes meet on the CT's own pixels."""
+    modules = [member.module for member in members if isinstance(member, ReferenceMember)]
+    for module in modules[1:]:
+        first, other = modules[0].preprocessing, module.preprocessing
+        differ = [f.name for f in fields(first) if getattr(first, f.name) != getattr(other, f.name)]
+        if differ:
+            logger.warning(
+                "%s was trained with another %s than %s: each sees the CT its own way and votes on its pixels.",
+                module.card.reference,
+                ", ".join(differ),
+                modules[0].card.reference,
+            )
 
 
 def require_weights(reference: str, found: str, wanted: str | None) -> None:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from flarekit.config.consensus import ConsensusConfig
 from flarekit.consensus.case import LabelledCase, label_case
 from flarekit.consensus.ledger import FAILED, KEPT, REJECTED, Ledger, Record, RoundSettings
-from flarekit.consensus.members import MaskSource, Member, MemberSource
+from flarekit.consensus.members import MaskSource, Member, MemberSource, say_where_preprocessing_differs
 from flarekit.consensus.outputs import REJECTED_MASKS, UNCERTAINTY, Outputs
 from flarekit.consensus.table import TABLE, write_table
 from flarekit.data.digest import digest
@@ -93,7 +93,9 @@ def run_round(
     """
     round_ = replace(round_, output=round_.output.absolute())  # workers may stand in other folders
     try:
-        _open(round_.sources, round_.labels, round_.previous, _threads(workers))
+        members = _open(round_.sources, round_.labels, round_.previous, _threads(workers))
+        say_where_preprocessing_differs(members.values())
+        del members
         if workers or scheduler:
             _open.cache_clear()
         round_.outputs.prepare(overwrite=overwrite)
