@@ -97,7 +97,7 @@ def test_everything_at_once_lies_beside_the_mask_on_its_grid(run, case):
         if path.is_file() and path.name not in ("patient.nii.gz", "mask.seg.json")
     )
     uncertainty = nib.load(case.with_name("mask.seg_uncertainty.nii.gz"))
-    assert uncertainty.shape == nib.load(case).shape and 0 <= uncertainty.get_fdata().min()
+    assert uncertainty.shape == nib.load(case).shape and uncertainty.get_fdata().min() >= 0
     assert uncertainty.get_fdata().max() < 1.0001
     chances = [nib.load(file).get_fdata() for file in case.parent.glob("mask.seg_probabilities/*.nii.gz")]
     assert len(chances) == 2 and (sum(chances) <= 1 + 2 / 255).all()
