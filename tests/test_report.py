@@ -145,6 +145,11 @@ def test_the_page_says_what_the_sidecar_says():
     assert data_of(html)["references"] == [5, 7]
 
 
+def test_a_flag_names_its_organ_as_people_write_it():
+    flag = {"severity": "warning", "text": "left_kidney: low confidence, 0.61.", "organ": "left_kidney"}
+    assert "</span>left kidney: low confidence, 0.61." in page(painted_case(sidecar=SIDECAR | {"flags": [flag]}))
+
+
 def test_a_mask_without_anything_beside_it_has_a_page():
     html = page(painted_case(sidecar={}))
     assert "A CT" in html and "51.2" in html and "How it was made" not in html

@@ -14,6 +14,7 @@ import pytest
 from browser import Browser
 from segmentation_doubles import ORGANS
 
+from flarekit.report.index import IndexEntry, write_index
 from flarekit.report.overlay import colour
 from flarekit.report.page import ReportCase, write_report
 from flarekit.volumes import Volume
@@ -22,7 +23,7 @@ SHAPE = (18, 40, 52)  # slices, rows, columns
 SPACING_MM = (5.0, 2.0, 2.0)
 GREY, WHITE, BLACK = 40, 200, -500  # HU
 BONE_Z, BONE_H, BONE_W = 14, 6, 9  # a white block around it: near the head, in front, on the patient's right
-SHOT = "document.body.dataset.ready === 'true'"
+READY = "document.body.dataset.ready === 'true'"
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page(chromium: Browser, report: Path) -> Iterator[Browser]:
     """The report, freshly opened and fully decoded; at the end, nothing was complained of, nothing fetched."""
     chromium.open(report)
-    chromium.wait_for(SHOT)
+    chromium.wait_for(READY)
     yield chromium
     assert chromium.complaints == []
     assert [url for url in chromium.requests if not url.startswith("data:")] == [report.as_uri()]
@@ -205,14 +206,32 @@ def test_organs_and_plots_lead_to_slices(page):
     page.click("button.go[value='2']")
     assert slice_of(page).startswith("slice 5,")
     assert "pea" in page.value("byId('cursor').textContent")
+    in_sight = "(({ top }) => top >= 0 && top < innerHeight)(byId('views').getBoundingClientRect())"
+    assert page.value(in_sight), "the slice is looked at, not the table"
     page.click(".profile svg", across=8.5 / 18)
     assert slice_of(page).startswith("slice 8,")
     assert page.value("document.querySelector('.profile .cursor').getAttribute('x1')") == "8.5"
 
 
+def test_the_index_leads_to_the_report(chromium, report):
+    index = report.with_name("index.html")
+    flag = {"severity": "warning", "text": "pea: low confidence, 0.42."}
+    organs = [{"name": "pea", "volume_ml": 1.0, "confidence": 0.42}]
+    case = IndexEntry.of("case", {"flags": [flag], "organs": organs}, report.name)
+    write_index(index, [case, IndexEntry(name="bad", failure="holds NaN")], overwrite=True)
+    chromium.open(index)
+    assert chromium.value("[...document.querySelectorAll('tbody th')].map((cell) => cell.textContent)") == [
+        "bad",
+        "case",
+    ]
+    chromium.click("tbody a")
+    chromium.wait_for(f"location.pathname.endsWith('/{report.name}') && {READY}")
+    assert chromium.complaints == []
+
+
 def test_the_page_is_readable_on_a_phone_and_in_the_dark(chromium, report, tmp_path):
     chromium.open(report, size=(390, 844), dark=True)
-    chromium.wait_for(SHOT)
+    chromium.wait_for(READY)
     assert chromium.value("document.documentElement.scrollWidth") <= 390
     red = chromium.value("getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0]")
     assert int(red) < 40

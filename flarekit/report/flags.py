@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from flarekit.check.findings import SEVERITIES, WARNING
+from flarekit.report.markup import readable
 
 _SIGNS = {"error": "&#10006;", "warning": "&#9888;", "note": "&#8505;"}
 
@@ -30,5 +31,7 @@ def _severity(flag: Mapping[str, Any]) -> str:
 
 
 def _words(flag: Mapping[str, Any]) -> str:
-    severity = _severity(flag)
-    return f'{_SIGNS[severity]} <span class="unseen">{severity}: </span>{escape(str(flag["text"]))}'
+    severity, text, organ = _severity(flag), str(flag["text"]), flag.get("organ")
+    if organ is not None:
+        text = text.replace(organ, readable(organ))
+    return f'{_SIGNS[severity]} <span class="unseen">{severity}: </span>{escape(text)}'

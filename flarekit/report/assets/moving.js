@@ -20,6 +20,12 @@ function toReference(direction) {
   if (ahead.length) moveTo(0, direction > 0 ? Math.min(...ahead) : Math.max(...ahead));
 }
 
+// Back to the views, from a table or plot below them.
+function look() {
+  byId("views").scrollIntoView({ block: "nearest" });
+  draw();
+}
+
 // To the middle of the slice that shows most of an organ.
 function toOrgan(wanted) {
   let best = 0;
@@ -36,7 +42,7 @@ function toOrgan(wanted) {
       state.at = [z, Math.round(rows / count), Math.round(columns / count)];
     }
   }
-  draw();
+  look();
 }
 
 function enlarge(name) {

@@ -118,6 +118,7 @@ function wire() {
     const z = (event.clientX - box.left) / box.width * plot.viewBox.baseVal.width - 0.5;
     const nearest = data.depth.reduce((best, depth, i) => Math.abs(depth - z) < Math.abs(data.depth[best] - z) ? i : best, 0);
     moveTo(0, nearest);
+    look();
   }));
   setWindow(state.level, state.width);
   views.axial.canvas.focus({ preventScroll: true });
