@@ -11,10 +11,10 @@ from propagation_doubles import Matcher, Stack
 from torch import Tensor
 
 from flarekit.config.propagation import PropagationConfig
-from flarekit.models import STCN, aggregate
+from flarekit.models import STCN, DecoderSkips, aggregate
 from flarekit.propagation import propagate
 from flarekit.propagation.boxes import Box, batches, boxes_around, touched_tokens
-from flarekit.propagation.found import Found, Patch, assemble, grown
+from flarekit.propagation.found import Found, Patch, assemble, at_the_borders, grown, nothing_found
 from flarekit.propagation.step import look, remember
 
 FRAME = Box(0, 6, 0, 9)
@@ -61,7 +61,8 @@ def test_patches_are_aggregated_as_if_they_were_whole_slices() -> None:
     own = torch.full((3, 96, 144), 0.02)
     own[0, 16:48, 16:80] = first
     own[2, 32:64, 32:96] = second
-    found = assemble({0: Patch(Box(1, 3, 1, 5), first), 2: Patch(Box(2, 4, 2, 6), second)}, FRAME, own, absent=1)
+    patches = {0: Patch(Box(1, 3, 1, 5), first), 2: Patch(Box(2, 4, 2, 6), second)}
+    found = assemble(patches, Box(1, 4, 1, 6), at_the_borders(patches), absent=1)
     assert (found.objects, found.box) == ((0, 2), Box(1, 4, 1, 6))
     expected = aggregate(own)[:, 16:64, 16:96]
     kept = expected[[0, 1, 3]] / expected[[0, 1, 3]].sum(0)
@@ -69,7 +70,7 @@ def test_patches_are_aggregated_as_if_they_were_whole_slices() -> None:
 
 
 def test_nothing_found_is_background_everywhere() -> None:
-    found = assemble({}, FRAME, torch.zeros(1), absent=3)
+    found = nothing_found(FRAME, torch.device("cpu"))
     whole = found.on(range(3), FRAME).planes
     assert whole.shape == (4, 96, 144) and (whole[0] == 1).all() and not whole[1:].any()
 
@@ -118,13 +119,36 @@ def patched(depth: int = 5) -> Stack:
 @pytest.mark.parametrize("memory_every", [0, 1])
 def test_confined_and_dense_find_the_same_masks(memory_every: int) -> None:
     masks = torch.stack((corner(20), corner(60) * (1 - corner(20)), corner(0)))
-    config = PropagationConfig(top_k=1, memory_every=memory_every, margin_px=16)
+    config = PropagationConfig(top_k=1, memory_every=memory_every, margin_px=16, memory_margin_px=16)
     confined, dense = (
         {r.z: r for r in propagate(Matcher(), patched(), {2: masks}, replace(config, dense=d))} for d in (False, True)
     )
     assert confined[0].found.objects == (0, 1) and dense[0].found.objects == (0, 1, 2)
     for z, result in confined.items():
         assert torch.equal(result.probabilities.argmax(0), dense[z].probabilities.argmax(0))
+
+
+class Hesitant(Matcher):
+    """Gives every object some probability where it is not: how much, a patch's colour decides."""
+
+    def decode(self, readout: Tensor, features: DecoderSkips) -> Tensor:
+        doubt = 4 * features.fusion[0][:, :1] / self.scale - 6
+        return torch.nn.functional.interpolate(torch.where(readout > 0.5, 5.0, doubt), scale_factor=16.0)
+
+
+def test_a_hesitant_network_gives_the_objects_that_are_not_there_what_it_gives_densely() -> None:
+    far = torch.zeros(192, 256)
+    far[96:128, 144:192] = 1
+    masks = torch.stack((corner(20), far, corner(0), corner(0)))
+    config = PropagationConfig(top_k=1, margin_px=16)
+    confined, dense = (
+        {r.z: r for r in propagate(Hesitant(), patched(), {2: masks}, replace(config, dense=d))}[0]
+        for d in (False, True)
+    )
+    assert confined.found.objects == (0, 1)
+    inside = confined.found.box.cut(dense.probabilities, 16)
+    assert inside[0].max() - inside[0].min() > 0.1
+    torch.testing.assert_close(confined.found.planes, inside[:3] / inside[:3].sum(dim=0), rtol=1e-3, atol=1e-4)
 
 
 def test_an_object_that_reappears_elsewhere_is_found_there() -> None:

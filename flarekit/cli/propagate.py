@@ -21,7 +21,7 @@ from flarekit.cli.options import (
     label_set,
     resolve_device,
 )
-from flarekit.config.propagation import OutlineConfig, PropagationConfig
+from flarekit.config.propagation import PRECISIONS, OutlineConfig, PropagationConfig
 from flarekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -75,6 +75,14 @@ def propagate(
     dense: Annotated[
         bool, typer.Option("--dense", help="Look for all organs on the whole of every slice: slow, to compare with.")
     ] = DEFAULTS.dense,
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision",
+            help=f"What the network computes in: {', '.join(PRECISIONS)}; auto is fp16 on a CUDA GPU and fp32 elsewhere, "
+            "where halves are slow.",
+        ),
+    ] = DEFAULTS.precision,
     challenge: Challenge = False,
     dataset: LabelsFile = None,
     series: Series = None,
@@ -102,6 +110,7 @@ def propagate(
         refine=refine,
         outlines=OutlineConfig(use=outlines),
         dense=dense,
+        precision=known_precision(precision),
     )
     labels = label_set(dataset)
     files = CaseFiles(image=case, drawn=masks, output=output, series=series, hu_offset=parse_offset(hu_offset))
@@ -128,6 +137,13 @@ def organ_table(report: Mapping) -> Table:
     ]
     title = f"From {len(report['annotated'])} annotated slices to {len(report['filled'])} others"
     return console.table(title, ("organ", "mL", "mean confidence", "lowest"), rows)
+
+
+def known_precision(name: str) -> str:
+    """The precision of that name. Raises UsageError."""
+    if name not in PRECISIONS:
+        raise UsageError(f"--precision is one of {', '.join(PRECISIONS)}, got {name!r}")
+    return name
 
 
 def chosen_ids(organs: str | None, labels: LabelSet) -> set[int] | None:

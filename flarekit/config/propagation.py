@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+AUTO = "auto"
+PRECISIONS = (AUTO, "fp32", "fp16", "bf16")  # auto: fp16 on CUDA, fp32 elsewhere
+
 
 @dataclass(frozen=True, kw_only=True)
 class OutlineConfig:
@@ -41,19 +44,23 @@ class PropagationConfig:
     refine: bool = False  # annotated slices are found anew like all others, instead of coming out as they went in
     dense: bool = False  # every object is decoded and encoded on the whole of every slice
     here_above: float = 0.02  # share of attention on what shows an object, from which it is looked for there
-    margin_px: int = 48  # of the network's input, around where an object is looked for or remembered
+    margin_px: int = 48  # of the network's input, around where an object is looked for
+    memory_margin_px: int = 96  # the same, around where an object is remembered: values see farther
     outlines: OutlineConfig = field(default_factory=OutlineConfig)  # evidence beside the network's
     views_mb: int = 256  # for the last slices' features, which the way back uses again
+    precision: str = AUTO  # of the network's arithmetic; weights stay float32
 
     def __post_init__(self) -> None:
         for name in ("top_k", "memory_frames", "memory_budget_mb", "objects_at_once", "views_mb"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is at least 1, got {value}")
-        for name in ("distance_bias_per_mm", "before", "after", "memory_every", "margin_px"):
+        for name in ("distance_bias_per_mm", "before", "after", "memory_every", "margin_px", "memory_margin_px"):
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ValueError(f"{name} is not negative, got {value}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         if not 0 <= self.here_above < 1:
             raise ValueError(f"here_above lies in 0..1 (1 excluded), got {self.here_above}")
         if not self.fusion_mm > 0:

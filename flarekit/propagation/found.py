@@ -61,22 +61,29 @@ def grown(patch: Patch, frame: Box) -> Box | None:
     return None if larger == box else larger
 
 
-def assemble(patches: Mapping[int, Patch], frame: Box, like: Tensor, absent: int) -> Found:
-    """What was found of each object as one answer, by soft aggregation (see `flarekit.models.aggregate`).
+def nothing_found(frame: Box, device: torch.device) -> Found:
+    """Background on the whole slice."""
+    return Found((), frame, torch.ones((1, *(side * TOKEN_PX for side in frame.size)), device=device))
 
-    Outside its box an object has the probability that the decoder gives where nothing is: next to none from a
-    trained network, a few per cent from a hesitant one. So have the `absent` objects, which were not looked for.
+
+def assemble(patches: Mapping[int, Patch], box: Box, elsewhere: Tensor, absent: int) -> Found:
+    """What was found of each object as one answer in a box around all patches, by soft aggregation.
+
+    Outside its patch an object has the probability `elsewhere` (), or (16 h, 16 w) in the box: what the decoder
+    gives to objects that are not there. So have the `absent` objects, which were not looked for.
+    See `flarekit.models.aggregate`.
     """
     objects = tuple(sorted(patches))
-    if not objects:
-        return Found((), frame, like.new_ones((1, *(side * TOKEN_PX for side in frame.size)), dtype=torch.float32))
-    box = union([patch.box for patch in patches.values()])
     rows, columns = box.size
-    nothing = torch.stack([_at_the_border(patch.probability) for patch in patches.values()]).median().clamp(max=0.1)
-    own = nothing.repeat(len(objects), rows * TOKEN_PX, columns * TOKEN_PX)
+    own = elsewhere.expand(len(objects), rows * TOKEN_PX, columns * TOKEN_PX).clone()
     for row, index in enumerate(objects):
         patches[index].box.within(box).cut(own[row], TOKEN_PX).copy_(patches[index].probability)
-    return Found(objects, box, _aggregated(own, (1 - nothing) ** absent))
+    return Found(objects, box, _aggregated(own, (1 - elsewhere) ** absent))
+
+
+def at_the_borders(patches: Mapping[int, Patch]) -> Tensor:
+    """() a middle probability at the borders of patches, where their objects are not."""
+    return torch.stack([_at_the_border(patch.probability) for patch in patches.values()]).median()
 
 
 def _aggregated(own: Tensor, nobody: Tensor) -> Tensor:

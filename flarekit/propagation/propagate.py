@@ -18,14 +18,15 @@ from torch import Tensor
 
 from flarekit.config.propagation import PropagationConfig
 from flarekit.models import STCN
-from flarekit.propagation.boxes import TOKEN_PX, Box, boxes_around
-from flarekit.propagation.found import Found, assemble
+from flarekit.propagation.boxes import TOKEN_PX, Box, boxes_around, union
+from flarekit.propagation.found import Found, assemble, at_the_borders, nothing_found
 from flarekit.propagation.fusion import confidence, fuse
 from flarekit.propagation.memory import MemoryBank, ring_places
 from flarekit.propagation.ranges import Gap, gaps
-from flarekit.propagation.step import View, decode, remember
+from flarekit.propagation.step import View, decode, decode_nobody, remember
 from flarekit.propagation.views import Slices, Views
 
+HESITANT = 0.001  # probability of an object where it is not, from which all such places are looked at
 FADED = 4.0  # lengths `fusion_mm` after which the farther of two directions counts for nothing: exp(-4) is 2 %
 
 
@@ -71,7 +72,7 @@ def propagate(
     if only is not None and config.memory_every:
         raise ValueError("every slice is answered for where propagated slices are remembered")
     given = Given(annotated, frame_mask or {}, next(network.parameters()).device)
-    views = views or Views(network.eval(), slices, config.views_mb)
+    views = views or Views(network.eval(), slices, config.views_mb, config.precision)
     walk = _Walk(views, slices.spacing_z_mm, config, _fill_memory(views, given, config))
     for z in given.slices:
         yield walk.found(z) if config.refine else walk.annotated(z, *given.on(z))
@@ -101,10 +102,10 @@ class Given:
 
 @torch.inference_mode()
 def _fill_memory(views: Views, given: Given, config: PropagationConfig) -> MemoryBank:
-    memory: MemoryBank | None = None
+    memory, margin = None, _margin(config, config.memory_margin_px)
     for z in given.slices:
         masks, known = given.on(z)
-        frame = remember(views.at(z), masks, known, margin=_margin(config), at_once=config.objects_at_once)
+        frame = remember(views.at(z), masks, known, margin=margin, at_once=config.objects_at_once)
         if memory is None:
             wanted, permanent = config.memory_frames if config.memory_every else 0, len(given.slices)
             passing = ring_places(frame, permanent=permanent, wanted=wanted, budget_mb=config.memory_budget_mb)
@@ -114,9 +115,9 @@ def _fill_memory(views: Views, given: Given, config: PropagationConfig) -> Memor
     return memory
 
 
-def _margin(config: PropagationConfig) -> int | None:
+def _margin(config: PropagationConfig, margin_px: int) -> int | None:
     """Tokens around an object; None where it is dense."""
-    return None if config.dense else -(-config.margin_px // TOKEN_PX)
+    return None if config.dense else -(-margin_px // TOKEN_PX)
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ class _Walk:
     def _pass_by(self, result: SliceResult) -> None:
         found = result.probabilities[1:]
         everything = torch.ones(len(found), dtype=torch.bool, device=found.device)
-        view, margin = self.views.at(result.z), _margin(self.config)
+        view, margin = self.views.at(result.z), _margin(self.config, self.config.memory_margin_px)
         self.memory.pass_by(remember(view, found, everything, margin=margin, at_once=self.config.objects_at_once))
 
     @torch.inference_mode()
@@ -201,11 +202,17 @@ class _Walk:
         wanted = wanted & self.memory.annotated_objects
         boxes = self._boxes(readout.share.unflatten(1, view.frame.size), wanted, view)
         patches = decode(view, readout.value, boxes, self.config.objects_at_once)
-        return assemble(patches, view.frame, readout.value, absent=int(wanted.sum()) - len(patches))
+        if not patches:
+            return nothing_found(view.frame, readout.value.device)
+        box, absent = union([patch.box for patch in patches.values()]), int(wanted.sum()) - len(patches)
+        elsewhere = at_the_borders(patches)
+        if elsewhere > HESITANT and (absent or any(patch.box != box for patch in patches.values())):
+            elsewhere = decode_nobody(view, readout.value, readout.share, boxes, box)
+        return assemble(patches, box, elsewhere, absent)
 
     def _boxes(self, share: Tensor, wanted: Tensor, view: View) -> dict[int, Box]:
         """Where to look for each of the wanted objects that are here, from their shares (K, h, w) of the attention."""
-        margin = _margin(self.config)
+        margin = _margin(self.config, self.config.margin_px)
         if margin is None:
             return dict.fromkeys(wanted.nonzero().flatten().tolist(), view.frame)
         hot = (share > self.config.here_above) & wanted[:, None, None]

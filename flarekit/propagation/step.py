@@ -13,6 +13,7 @@ from flarekit.models import STCN, DecoderSkips, KeyFeatures
 from flarekit.propagation.boxes import TOKEN_PX, Box, batches, boxes_around, frame_of, touched_tokens
 from flarekit.propagation.found import Patch, grown
 from flarekit.propagation.memory import Frame
+from flarekit.propagation.precision import Lowered
 
 PRESENT = 0.25  # probability from which a pixel makes its token one that shows the object
 FAINT = 0.01  # probability from which a pixel is encoded with the object
@@ -23,7 +24,7 @@ RIM = 1  # tokens along a crop's border whose values are not used: the encoder s
 class View:
     """A slice as the network sees it."""
 
-    network: STCN
+    network: STCN | Lowered
     z: int  # slice number
     image: Tensor  # (1, 3, h, w) in 0..1
     features: KeyFeatures  # of that image
@@ -49,7 +50,7 @@ class View:
         return _tokens(self.features.key)[0]
 
 
-def look(network: STCN, image: Tensor, z: int) -> View:
+def look(network: STCN | Lowered, image: Tensor, z: int) -> View:
     """The view of slice z from its image (1, 3, h, w) on the network's device."""
     return View(network, z, image, network.encode_key(image))
 
@@ -81,6 +82,20 @@ def decode(view: View, readout: Tensor, boxes: Mapping[int, Box], at_once: int) 
         larger = {k: grown(found[k], view.frame) for k in wanted}
         wanted = {k: box for k, box in larger.items() if box is not None}
     return found
+
+
+def decode_nobody(view: View, readout: Tensor, share: Tensor, boxes: Mapping[int, Box], box: Box) -> Tensor:
+    """(16 h, 16 w) the own probability in a box that an object gets which is not there.
+
+    It is decoded once, from what is read of the object that the slice attends to least, and of the next one where
+    that one's own box is; `readout` (K, Q, V) and `share` (K, Q) as of `Readout`.
+    """
+    here = torch.zeros(len(share), *view.frame.size, device=share.device)
+    for k, own in boxes.items():
+        own.cut(here[k]).fill_(share.shape[1])  # more than all shares together
+    who = (here.flatten(1) + share.sum(dim=1, keepdim=True)).argmin(dim=0)
+    least = readout[who, torch.arange(len(who), device=who.device)]
+    return _decode_alike(view, least.T.unflatten(1, view.frame.size)[None], {0: box})[0].probability
 
 
 def _decode_alike(view: View, planes: Tensor, boxes: Mapping[int, Box]) -> dict[int, Patch]:

@@ -9,7 +9,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from flarekit.config.propagation import AUTO
 from flarekit.models import STCN
+from flarekit.propagation.precision import in_precision
 from flarekit.propagation.step import View, look
 
 
@@ -23,18 +25,21 @@ class Slices(Protocol):
 
 
 class Views:
-    """The views of a volume's slices; the least recently used go when those kept outgrow `budget_mb`."""
+    """The views of a volume's slices; the least recently used go when those kept outgrow `budget_mb`.
 
-    def __init__(self, network: STCN, slices: Slices, budget_mb: int) -> None:
-        self._network, self._slices, self._budget_mb = network, slices, budget_mb
+    All that is done with a view is computed in its precision.
+    """
+
+    def __init__(self, network: STCN, slices: Slices, budget_mb: int, precision: str = AUTO) -> None:
+        self._network, self._slices, self._budget_mb = in_precision(network, precision), slices, budget_mb
+        self._device = next(network.parameters()).device
         self._kept: OrderedDict[int, View] = OrderedDict()
 
     @torch.inference_mode()
     def at(self, z: int) -> View:
         """The view of slice z, on the network's device."""
         if z not in self._kept:
-            device = next(self._network.parameters()).device
-            self._kept[z] = look(self._network, self._slices.images([z]).to(device), z)
+            self._kept[z] = look(self._network, self._slices.images([z]).to(self._device), z)
             while len(self._kept) > 1 and len(self._kept) * self._kept[z].size_mb > self._budget_mb:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(z)

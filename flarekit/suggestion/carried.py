@@ -52,7 +52,7 @@ class Carrier:
         assert isinstance(network, STCN)
         self._network, self._config = network, config
         self._slices = VolumeSlices(image, model.card.preprocessing)
-        self._views = Views(network, self._slices, config.views_mb)
+        self._views = Views(network, self._slices, config.views_mb, config.precision)
 
     def masks(
         self, annotated: Annotated, objects: int, only: Collection[int], *, known: Known | None = None

@@ -1,0 +1,75 @@
+"""Propagation in half precision: what is lowered, what stays, and that the masks do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import tiny_networks
+import torch
+from propagation_doubles import Stack
+
+from flarekit.config.propagation import PropagationConfig
+from flarekit.models import STCN
+from flarekit.propagation import propagate
+from flarekit.propagation.precision import arithmetic
+from flarekit.propagation.step import remember
+from flarekit.propagation.views import Views
+
+CONFIG = PropagationConfig(precision="fp32", memory_every=1)
+HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@pytest.fixture(scope="module")
+def network() -> STCN:
+    torch.manual_seed(0)
+    return STCN(tiny_networks.STCN).eval()
+
+
+def stack() -> Stack:
+    return Stack(torch.rand(4, 3, 64, 96, generator=torch.Generator().manual_seed(0)))
+
+
+def masks() -> torch.Tensor:
+    planes = torch.zeros(2, 64, 96)
+    planes[0, 16:40, 20:60] = 1
+    planes[1, 40:60, 20:60] = 1
+    return planes
+
+
+def test_by_default_a_gpu_computes_in_half_precision_and_nothing_else_does() -> None:
+    assert arithmetic("auto", torch.device("cuda")) == torch.float16
+    assert arithmetic("auto", torch.device("cpu")) == torch.float32
+    assert arithmetic("fp32", torch.device("cuda", 1)) == torch.float32
+    with pytest.raises(ValueError, match="fp16, bf16, got 'half'"):
+        replace(CONFIG, precision="half")
+
+
+@pytest.mark.parametrize("precision", HALVES)
+@torch.inference_mode()
+def test_features_keys_and_values_are_lowered_and_weights_are_not(network: STCN, precision: str) -> None:
+    view = Views(network, stack(), 64, precision).at(1)
+    assert {part.dtype for part in (*view.features, view.skips.skip4, *view.skips.fusion)} == {HALVES[precision]}
+    frame = remember(view, masks(), torch.ones(2, dtype=torch.bool), margin=1, at_once=2)
+    assert frame.key.dtype == frame.value.dtype == HALVES[precision]
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("precision", HALVES)
+def test_half_precision_finds_the_same(network: STCN, precision: str) -> None:
+    exact, lowered = (
+        {r.z: r.probabilities for r in propagate(network, stack(), {0: masks(), 3: masks()}, config)}
+        for config in (CONFIG, replace(CONFIG, precision=precision))
+    )
+    assert not torch.equal(exact[1], lowered[1])
+    for z, planes in exact.items():
+        assert lowered[z].dtype == torch.float32
+        torch.testing.assert_close(lowered[z], planes, rtol=0, atol=0.02)
+
+
+def test_on_a_cpu_automatic_is_full_precision(network: STCN) -> None:
+    exact, automatic = (
+        [r.probabilities for r in propagate(network, stack(), {0: masks()}, config)]
+        for config in (CONFIG, replace(CONFIG, precision="auto"))
+    )
+    assert all(map(torch.equal, exact, automatic))
