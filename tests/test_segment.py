@@ -11,6 +11,7 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from propagation_doubles import Matcher
 from segmentation_doubles import (
     SHAPE,
@@ -27,6 +28,7 @@ from flarekit.checkpoints import Loaded
 from flarekit.config.propagation import PropagationConfig
 from flarekit.config.reference import SamplingConfig, SecondPassConfig, SelectionConfig
 from flarekit.config.segment import SegmentConfig
+from flarekit.errors import OutOfMemory
 from flarekit.pipeline import segment, sidecar
 from flarekit.reference import ReferenceModule
 from flarekit.volumes import Volume, read_labels
@@ -202,6 +204,7 @@ def test_other_formats_can_be_asked_for(case, run_cli):
         (("--selection", "best"), 2, "largest-area, most-classes, most-certain"),
         (("--sample-every", "0"), 2, "--sample-every"),
         (("--device", "abacus"), 2, "abacus"),
+        (("--device", "cuda:7"), 8, "cuda:7"),
         (("-o", "mask.txt"), 4, "mask.txt"),
         (("--organs", "horn"), 2, "horn"),
         (("--label-map", "flare22"), 2, "block"),
@@ -258,3 +261,42 @@ def test_the_ct_itself_is_never_replaced(case, run_cli):
 def test_a_name_that_is_too_long_does_not_exist(case, run_cli):
     outcome = run_cli(*arguments(case.with_name("n" * 300 + ".nii.gz")))
     assert outcome.code == 3 and "does not exist" in outcome.stderr
+
+
+class Greedy(Matcher):
+    """Runs out of memory at some of its calls."""
+
+    def __init__(self, *failing: int) -> None:
+        super().__init__()
+        self.failing, self.calls = failing, 0
+
+    def decode(self, readout, features):
+        self.calls += 1
+        if self.calls in self.failing:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().decode(readout, features)
+
+
+@pytest.mark.parametrize("memory_every", [0, 2])
+def test_propagation_goes_on_in_smaller_steps_where_memory_runs_out(caplog, memory_every):
+    config = replace(CONFIG, propagation=PropagationConfig(top_k=1, memory_every=memory_every))
+    plain = segment(painted_volume(), ReferenceModule(loaded(Reader())), carrier(), config)
+    greedy = loaded(Greedy(2, 5), kind="propagation")
+    result = segment(painted_volume(), ReferenceModule(loaded(Reader())), greedy, config)
+    assert np.array_equal(result.classes, plain.classes) and result.organs == plain.organs
+    assert "too little memory for 4 organs at a time: on with 2" in caplog.text
+    assert "on with 1" in caplog.text
+
+
+def test_propagation_without_any_room_says_what_to_do():
+    greedy = loaded(Greedy(*range(1, 99)), kind="propagation")
+    with pytest.raises(OutOfMemory, match="--device cpu"):
+        segment(painted_volume(), ReferenceModule(loaded(Reader())), greedy, CONFIG)
+
+
+def test_the_confidence_of_every_slice_is_none_where_an_organ_is_not():
+    result = segment(painted_volume(), ReferenceModule(loaded(Reader())), None, CONFIG)
+    assert result.confidence.shape == (2, SHAPE[0])
+    seen = np.stack([(painted_classes() == c).any(axis=(1, 2)) for c in (1, 2)])
+    assert np.array_equal(np.isfinite(result.confidence), seen)
+    assert result.confidence[seen] == pytest.approx(1.0, abs=1e-3)
