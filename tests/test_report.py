@@ -292,6 +292,21 @@ def test_a_map_of_uncertainty_becomes_plots(files, run_cli):
     assert "uncertainty to 0.20" in html and 'class="confidence" d=' not in html
 
 
+def test_a_ct_is_no_map_of_uncertainty(files, run_cli):
+    outcome = run_cli(
+        "report", files / "ct.nii.gz", files / "mask.nii.gz", "-o", files / "page.html",
+        "--uncertainty", files / "ct.nii.gz",
+    )  # fmt: skip
+    assert outcome.code == InputError.exit_code and "ct.nii.gz: is no map of values in 0..1" in outcome.stderr
+
+
+def test_names_that_nobody_said_are_said_to_be_assumed(files, run_cli):
+    (files / "mask.json").unlink()
+    outcome = run_cli("report", files / "ct.nii.gz", files / "mask.nii.gz", "-o", files / "page.html")
+    assert outcome.code == 0 and "those of FLARE22 are taken" in outcome.stderr
+    assert "gallbladder" in (files / "page.html").read_text()
+
+
 def test_what_propagate_wrote_is_understood(files, run_cli):
     propagated = {
         "format": "flarekit-propagation",
@@ -321,8 +336,19 @@ def test_a_mask_of_another_grid_is_refused(files, run_cli):
     assert not (files / "page.html").exists()
 
 
-def test_a_damaged_sidecar_is_named(files, run_cli):
-    (files / "mask.json").write_text('{"format": "flarekit-segmentation", ')
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"format": "flarekit-segmentation", ',
+        json.dumps(SIDECAR | {"organs": [{"id": 4}]}),
+        json.dumps(SIDECAR | {"organs": [SIDECAR["organs"][0]] * 2}),
+        json.dumps(SIDECAR | {"references": [5]}),
+        json.dumps(SIDECAR | {"flags": ["pea"]}),
+        json.dumps(SIDECAR | {"models": {"reference": {}}}),
+    ],
+)
+def test_a_damaged_sidecar_is_named(files, run_cli, text):
+    (files / "mask.json").write_text(text)
     outcome = run_cli("report", files / "ct.nii.gz", files / "mask.nii.gz", "-o", files / "page.html")
     assert outcome.code == InputError.exit_code and "mask.json: is damaged" in outcome.stderr
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from flarekit.volumes import Volume, read_labels, read_volume, require_same_grid
 from flarekit.volumes.hu import AUTO, HuOffset
 from flarekit.volumes.reading import read_stored
 from flarekit.volumes.writing import sidecar_path
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,7 @@ def read_case(case: ReportFiles) -> ReportCase:
     mask = read_labels(case.mask, like=image)
     require_same_grid(image, mask)
     sidecar = read_sidecar(sidecar_path(case.mask))
-    labels = case.labels or labels_of(sidecar) or FLARE22
+    labels = case.labels or labels_of(sidecar) or _assumed(case.mask)
     classes = labels.to_classes(mask.array, where=case.mask)
     organs = len(labels.names)
     return ReportCase(
@@ -50,6 +53,11 @@ def read_case(case: ReportFiles) -> ReportCase:
         confidence=confidence_of(sidecar, image, labels),
         uncertainty=None if case.uncertainty is None else _uncertainty(case.uncertainty, image, classes, organs),
     )
+
+
+def _assumed(mask: Path) -> LabelSet:
+    logger.warning("%s: no JSON beside it names its organs: those of FLARE22 are taken (--dataset names others).", mask)
+    return FLARE22
 
 
 def _findings(image: Volume) -> Sequence[dict[str, Any]]:

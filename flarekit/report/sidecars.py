@@ -30,7 +30,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
         data = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(data, dict) or data.get("format") not in _KNOWN:
             return {}
-        return _in_one_form(data)
+        return _checked(_in_one_form(data))
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", where=path, remedy="Check its permissions.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -59,6 +59,18 @@ def confidence_of(sidecar: Mapping[str, Any], volume: Volume, labels: LabelSet) 
             if int(number) < len(volume.array):
                 result[row, number_in_file(volume, int(number))] = confidence
     return result
+
+
+def _checked(data: dict[str, Any]) -> dict[str, Any]:
+    """The same. Raises ValueError, KeyError or TypeError where a report could not be made of it."""
+    labels_of(data)
+    for entry in data.get("references", ()):
+        int(entry["slice"])
+    for flag in data.get("flags", ()):
+        str(flag["text"])
+    for entry in data.get("models", {}).values():
+        entry["checkpoint"], entry["weights_sha256"]
+    return data
 
 
 def _in_one_form(data: dict[str, Any]) -> dict[str, Any]:
