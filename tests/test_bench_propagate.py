@@ -61,4 +61,23 @@ def test_the_command_prints_machine_shape_and_stages(run_cli) -> None:
     report = json.loads(outcome.stdout)
     assert report["shape"] == [10, 64, 64] and report["dtype"] == "float32"
     assert report["machine"]["threads"] >= 1 and list(report["costs"]) == ["confined"]
+    cost = report["costs"]["confined"]
+    assert cost["volume_s"] == pytest.approx(10 * cost["total_s"]) and cost["peak_bytes"] is None
     assert run_cli("bench", "propagate", "--arch", "huge").code == 2
+    assert run_cli("bench", "propagate", "--precision", "half").code == 2
+
+
+def test_half_precision_is_benchmarked_where_it_is_asked_for(run_cli) -> None:
+    sizes = ("--arch", "lite", "--organs", 1, "--slices", 10, "--pixels", 64, "--no-dense", "--device", "cpu")
+    outcome = run_cli("bench", "propagate", *sizes, "--precision", "bf16")
+    assert outcome.code == 0, outcome.stderr
+    assert "10 x 64 x 64 bfloat16" in " ".join(outcome.stdout.split())
+    assert "A volume of 10 slices, confined:" in outcome.stdout
+
+
+@pytest.mark.gpu
+def test_a_gpu_tells_what_it_held(patient: Patient) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    cost = bench_propagation(patient, "lite", CONFIG, device=torch.device("cuda"))
+    assert cost.peak_bytes is not None and cost.peak_bytes > 1e6

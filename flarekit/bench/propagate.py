@@ -50,10 +50,15 @@ class PropagationCost:
     stages_s: dict[str, float]  # by STAGES
     filled: int  # slices that were propagated to
     annotated: int  # slices in memory
+    peak_bytes: int | None  # of GPU memory, weights and all, as torch's allocator held it; None on a CPU
 
     @property
     def total_s(self) -> float:
         return sum(self.stages_s.values())
+
+    def volume_s(self, slices: int) -> float:
+        """Seconds of a volume of so many slices, a share of them annotated as here."""
+        return slices * self.total_s
 
 
 def bench_propagation(
@@ -67,11 +72,23 @@ def bench_propagation(
     slices = Pictures(patient, size or patient.classes.shape[1:])
     network = Planted(STCN(ARCHITECTURES[arch].stcn), patient.objects).to(device)
     masks = {z: slices.masks(z) for z in patient.annotated}
+    if device.type == "cuda":
+        _warm_up(network, slices, masks, config)
+        torch.cuda.reset_peak_memory_stats(device)
     begin, filled = time.perf_counter(), 0
     for result in propagate(network, slices, masks, config):  # type: ignore[arg-type]
         filled += result.z not in masks
     _wait(device)
-    return _a_slice(network.spent_s, time.perf_counter() - begin, patient, filled)
+    cost = _a_slice(network.spent_s, time.perf_counter() - begin, patient, filled)
+    return cost if device.type != "cuda" else replace(cost, peak_bytes=torch.cuda.max_memory_reserved(device))
+
+
+def _warm_up(network: Planted, slices: Pictures, masks: dict[int, Tensor], config: PropagationConfig) -> None:
+    """A few slices that do not count: kernels are compiled and chosen on the first."""
+    first = min(masks)
+    for _ in propagate(network, slices, {first: masks[first]}, config):  # type: ignore[arg-type]
+        pass
+    network.clock = _Clock()
 
 
 def bench_dense(
@@ -95,7 +112,7 @@ def _a_slice(spent_s: dict[str, float], elapsed_s: float, patient: Patient, fill
     often = {"key": 1 / looked, "rest": 1 / looked, "values": 1 / depth}
     between = (depth - annotated) / depth / max(filled, 1)
     stages_s = {stage: spent_s.get(stage, 0.0) * often.get(stage, between) for stage in STAGES}
-    return PropagationCost(stages_s=stages_s, filled=filled, annotated=annotated)
+    return PropagationCost(stages_s=stages_s, filled=filled, annotated=annotated, peak_bytes=None)
 
 
 class Pictures:

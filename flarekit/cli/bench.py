@@ -10,6 +10,8 @@ import typer
 from flarekit.cli import console
 from flarekit.cli.options import Device, Json, resolve_device
 from flarekit.config.architecture import ARCHITECTURES
+from flarekit.config.propagation import PRECISIONS as PROPAGATION_PRECISIONS
+from flarekit.config.propagation import PropagationConfig
 from flarekit.config.training import PRECISIONS
 from flarekit.errors import UsageError
 
@@ -177,7 +179,7 @@ def backends(
     console.emit(result | {"networks": networks}, table, as_json=json)
 
 
-@app.command(epilog="Example: `flarekit bench propagate --arch paper --organs 13`")
+@app.command(epilog="Example: `flarekit bench propagate --arch paper --organs 13 --slices 100 --filled 9`")
 def propagate(
     arch: Annotated[str, typer.Option("--arch", help=f"Size of the network: {', '.join(ARCHITECTURES)}.")] = "paper",
     organs: Annotated[int, typer.Option("--organs", min=1, max=13, help="Carried, the first of FLARE22's.")] = 13,
@@ -186,6 +188,9 @@ def propagate(
     filled: Annotated[int, typer.Option("--filled", min=1, help="Slices above each annotated one to time.")] = 1,
     pixels: Annotated[int | None, typer.Option("--pixels", min=64, help="Side of the network's input.")] = None,
     dense: Annotated[bool, typer.Option(help="Time two annotated slices without confining anything, too.")] = True,
+    precision: Annotated[
+        str, typer.Option("--precision", help=f"Of `propagate`: {', '.join(PROPAGATION_PRECISIONS)}.")
+    ] = PropagationConfig.precision,
     device: Device = "auto",
     json: Json = False,
 ) -> None:
@@ -194,21 +199,29 @@ def propagate(
 
     from flarekit.bench.machine import machine
     from flarekit.bench.propagate import Patient, bench_dense, bench_propagation
-    from flarekit.config.propagation import PropagationConfig
+    from flarekit.propagation.precision import arithmetic
 
-    if arch not in ARCHITECTURES:
-        raise UsageError(f"--arch is one of {', '.join(ARCHITECTURES)}, got {arch!r}")
+    if arch not in ARCHITECTURES or precision not in PROPAGATION_PRECISIONS:
+        known = f"--arch is one of {', '.join(ARCHITECTURES)}, --precision of {', '.join(PROPAGATION_PRECISIONS)}"
+        raise UsageError(known)
     chosen, side = resolve_device(device), pixels or (256 if arch == "lite" else 512)
     patient = Patient.drawn((slices, 512, 512), every=every, objects=organs)
-    config = PropagationConfig(before=0, after=filled)
+    config = PropagationConfig(before=0, after=filled, precision=precision)
     runs = {"confined": bench_propagation} | ({"dense": bench_dense} if dense else {})
     costs = {name: run(patient, arch, config, device=chosen, size=(side, side)) for name, run in runs.items()}
     on, shape = machine(chosen), (slices, side, side)
-    title = _title(f"{arch}, {_size(shape)} float32, {organs} organs, {len(patient.annotated)} annotated slices", on)
+    dtype = str(arithmetic(precision, chosen)).removeprefix("torch.")
+    title = _title(f"{arch}, {_size(shape)} {dtype}, {organs} organs, {len(patient.annotated)} annotated slices", on)
     table = console.table(title, ("s a slice", *costs), _stage_rows(costs))
-    result = {"machine": on, "dtype": "float32", "arch": arch, "shape": shape, "organs": organs}
-    seconds = {name: asdict(cost) | {"total_s": cost.total_s} for name, cost in costs.items()}
-    console.emit(result | {"costs": seconds}, table, as_json=json)
+    result = {"machine": on, "dtype": dtype, "arch": arch, "shape": shape, "organs": organs}
+    seconds = {name: asdict(c) | {"total_s": c.total_s, "volume_s": c.volume_s(slices)} for name, c in costs.items()}
+    console.emit(result | {"costs": seconds}, table, *_volume_facts(costs, slices), as_json=json)
+
+
+def _volume_facts(costs: dict[str, PropagationCost], slices: int) -> list[str]:
+    facts = [f"A volume of {slices} slices, {name}: {cost.volume_s(slices):.1f} s." for name, cost in costs.items()]
+    peaks = [cost.peak_bytes for cost in costs.values() if cost.peak_bytes is not None]
+    return [*facts, f"GPU memory held at most, {next(iter(costs))}: {peaks[0] / 1e6:.0f} MB."] if peaks else facts
 
 
 def _stage_rows(costs: dict[str, PropagationCost]) -> list[tuple[str, ...]]:
