@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,9 +12,14 @@ import time
 
 import numpy as np
 import pytest
+import torch
+from dask_cluster import dask_cluster
 from segmentation_doubles import ORGANS, painted_ct, publish_tiny
 
+from flarekit.config.segment import OutputConfig
+from flarekit.pipeline.case import Recipe
 from flarekit.pipeline.inputs import is_batch
+from flarekit.pipeline.models import ModelChoice
 from flarekit.pipeline.outputs import UNFINISHED
 from flarekit.volumes import read_labels, write_volume
 
@@ -105,16 +111,28 @@ def test_a_mask_of_another_origin_is_left_alone(run, cases):
 
 
 @pytest.mark.slow
-def test_workers_make_the_same_masks(run, run_cli, cases):
+@pytest.mark.parametrize("where", ["processes", "cluster"])
+def test_others_make_the_same_masks(run, run_cli, cases, tmp_path, where):
     mend(cases)
     assert run("--split").code == 0
-    other = cases.with_name("other")
-    outcome = run_cli("segment", cases, "-o", other, *MODELS, "--split", "--workers", "2")
+    command = ("segment", cases, "-o", cases.with_name("other"), *MODELS, "--split")
+    if where == "processes":
+        outcome = run_cli(*command, "--workers", "2")
+    else:
+        with dask_cluster(tmp_path) as cluster:
+            outcome = run_cli(*command, "--scheduler", cluster.address)
     assert outcome.code == 0, outcome.stderr
     for name in "abc":
         for organ in ORGANS.names:
             one, two = (read_labels(cases.with_name(f) / name / f"{organ}.nii.gz") for f in ("masks", "other"))
             assert np.array_equal(one.array, two.array)
+
+
+def test_a_recipe_travels_to_other_processes_and_loads_the_same_models(cases):
+    models = ModelChoice.of("ref", "prop", torch.device("cpu"))
+    recipe = Recipe.of(models, output=OutputConfig(organs="pea"))
+    again = pickle.loads(pickle.dumps(recipe))
+    assert again == recipe and again.models.load() is recipe.models.load()
 
 
 @pytest.mark.slow

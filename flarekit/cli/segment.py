@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from flarekit.pipeline.case import Recipe
 
 SAMPLING, SELECTION, OUTPUT = SamplingConfig(), SelectionConfig(), OutputConfig()
-WRITTEN, METHOD, MANY = "What is written", "How it is segmented", "Many cases"
+WRITTEN, METHOD = "What is written", "How it is segmented"
 
 
 def segment(
