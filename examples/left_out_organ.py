@@ -29,9 +29,9 @@ LEFT_OUT = ("spleen", "right_kidney", "left_kidney", "pancreas")
 EVERY = (5, 10)  # slices between drawn ones
 OFFSETS = 2  # first drawn slices that scores are averaged over
 PAINTED = {"train": 5000, "validation": 5100, "test": 5200}  # seeds by part
-TRAINING = ("--arch", "lite", "--crop", "128", "--clips", "4", "--iterations", "800", "--augmentation", "affine")
+TRAINING = ("--arch", "lite", "--crop", "128", "--clips", "3", "--iterations", "450", "--augmentation", "affine")
 OPTIMISER = ("--lr", "5e-4", "--schedule", "poly", "--warmup", "50", "--clip-norm", "5")
-CLIPS = ("--between-share", "0.5", "--last-gap-mm", "40", "--validate-every", "400", "--save-every", "50")
+CLIPS = ("--between-share", "0.5", "--last-gap-mm", "40", "--validate-every", "450", "--save-every", "50")
 MODELS = {"all": (), "left-out": ("--leave-out", ",".join(LEFT_OUT))}  # options of each training
 METHODS = {  # titles of the table's columns
     "all": "trained on them",

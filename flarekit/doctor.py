@@ -16,6 +16,7 @@ import torch
 from flarekit import __version__
 from flarekit.checkpoints import Registry
 from flarekit.checkpoints.registry import home
+from flarekit.training.cpu import is_fast_in_bf16
 
 REQUIRED = ("torch", "timm", "numpy", "SimpleITK", "nibabel", "h5py", "hdf5plugin", "accelerate", "safetensors")
 OPTIONAL = ("triton", "onnxruntime", "distributed", "highdicom")
@@ -52,7 +53,7 @@ def _cpu() -> dict[str, str]:
     return {
         "cores": f"{psutil.cpu_count(logical=False)} physical, {psutil.cpu_count()} logical",
         "vector flags": " ".join(flag for flag in CPU_FLAGS if flag in flags) or "unknown",
-        "bfloat16": "fast" if {"avx512_bf16", "amx_bf16"} & flags else "slow: flarekit uses float32 here",
+        "bfloat16": "fast: train --precision bf16 may be used" if is_fast_in_bf16() else "slow: refused by train",
     }
 
 

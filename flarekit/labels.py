@@ -16,6 +16,7 @@ import numpy as np
 from flarekit.errors import InputError, UsageError
 
 IGNORE = 255
+DESCRIPTION = "dataset.json"  # the file beside a data set's cases that names its organs
 _IGNORE_NAME = "ignore"  # nnU-Net's name for the label of voxels whose class is not known
 
 

@@ -9,6 +9,8 @@ import signal
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 from training_setup import Workplace, workplace
 from training_stores import write_store
 
@@ -76,7 +78,7 @@ def test_supervised_trains_one_network_that_segments(workplace: Workplace, run_c
     ct, mask = (workplace.folder / f"{name}.nii.gz" for name in ("ct", "mask"))
     hu = np.random.default_rng(0).integers(-100, 200, (40, 36, 5), dtype=np.int16)
     nib.save(nib.Nifti1Image(hu, np.diag([1.6, 1.6, 4.0, 1.0])), ct)
-    segmented = run_cli("segment", ct, "--model", "alone", "--no-propagation", "-o", mask, "--device", "cpu")
+    segmented = run_cli("segment", ct, "--model", "alone", "--no-propagation", "-o", mask, "--device", "cpu", "--force")
     assert segmented.code == 0, segmented.stderr
     assert nib.load(mask).shape == (40, 36, 5)
 
@@ -149,6 +151,22 @@ def test_every_training_explains_its_options_with_their_source(run_cli) -> None:
             assert word in explained
 
 
+def test_bf16_is_refused_on_a_cpu_without_instructions_for_it(
+    workplace: Workplace, run_cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    command = ["train", "stcn", *options(workplace, "run", "--clips", 1, "--precision", "bf16")]
+    outcome = run_cli(*command)
+    assert outcome.code == 2 and outcome.stderr.count("\n") == 1
+    assert "bf16 is far slower than fp32 on this CPU, which has neither AVX512-BF16 nor AMX" in outcome.stderr
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    outcome = run_cli(*command)
+    assert outcome.code == 0, outcome.stderr
+    weights = load_file(workplace.folder / "runs" / "run" / "last.safetensors")
+    assert {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()} == {torch.float32}
+
+
 def test_a_run_that_was_told_to_stop_ends_with_130_and_resumes(
     workplace: Workplace, run_cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,7 +195,7 @@ def test_a_run_that_was_told_to_stop_ends_with_130_and_resumes(
         (("--lr", -1), 2, "lr is positive, got -1"),
         (("--schedule", "linear"), 2, "schedule is one of"),
         (("--augmentation", "wild"), 2, "augmentation is one of paper, affine, none, got 'wild'"),
-        (("--precision", "bf16"), 2, "slower than fp32 on a CPU"),
+        (("--precision", "fp16"), 2, "fp16 is far slower than fp32 on a CPU"),
         (("--precision", "half"), 2, "precision is one of fp32, bf16, fp16, got 'half'"),
         (("--fold", "1/2"), 2, "fold and validation both say what to validate on"),
         (("--init", "nobody"), 5, "unknown checkpoint 'nobody'"),

@@ -13,10 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
+from torch import nn
 from training_setup import Workplace, workplace
 
 from flarekit.cli import main
+from flarekit.training.alone import Alone
+from flarekit.training.processes import make_accelerator
 
 __all__ = ["workplace"]
 
@@ -79,6 +83,50 @@ def test_two_processes_do_not_train_one_run(workplace: Workplace, run_cli) -> No
     finally:
         process.kill()
         process.communicate()
+
+
+def test_one_process_alone_learns_what_it_learns_under_accelerate(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(command(workplace, "alone", iterations=4, save_every=2, clip_norm=1.0)) == 0
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    assert isinstance(make_accelerator(torch.device("cpu"), "fp32"), Accelerator)
+    assert main(command(workplace, "launched", iterations=4, save_every=2, clip_norm=1.0)) == 0
+    assert lines(workplace, "alone") == lines(workplace, "launched")
+
+
+class Watch(nn.Module):
+    """Remembers in which type it multiplied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 2)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        product = self.linear(values)
+        self.seen = product.dtype
+        return product.float().sum()
+
+
+@pytest.mark.parametrize(("bf16", "dtype"), [(False, torch.float32), (True, torch.bfloat16)])
+def test_arithmetic_alone_is_what_the_precision_says_and_weights_stay_float32(bf16: bool, dtype: torch.dtype) -> None:
+    watch, alone = Watch(), Alone(torch.device("cpu"), bf16=bf16)
+    objective, optimiser = alone.prepare(watch, torch.optim.AdamW(watch.parameters()))
+    alone.backward(objective(torch.ones(1, 3)))
+    optimiser.step()
+    assert watch.seen == dtype and watch.linear.weight.dtype == watch.linear.weight.grad.dtype == torch.float32
+
+
+@pytest.mark.slow
+def test_a_training_needs_no_package_that_reads_volumes_or_shows_anything(workplace: Workplace) -> None:
+    script = str(Path(__file__).parent / "bare_python.py")
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    done = subprocess.run(
+        [sys.executable, script, str(workplace.folder)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["bare-cps@1", "bare-supervised@1", "bare-stcn@1"]
+    assert done.stderr.count("curves.png is not drawn") == 3
 
 
 def free_port() -> int:

@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from accelerate.utils import send_to_device
 
 from flarekit.config.preprocessing import PREPROCESSING
 from flarekit.config.run import Stores
@@ -25,7 +24,7 @@ from flarekit.labels import FLARE22
 from flarekit.training.cps import CPSObjective
 from flarekit.training.data import gather
 from flarekit.training.initial import random_networks
-from flarekit.training.loop import Trainer
+from flarekit.training.loop import Trainer, on_device
 from flarekit.training.processes import make_accelerator
 from flarekit.training.run_folder import RunFolder
 from flarekit.training.tasks import training_of
@@ -62,7 +61,7 @@ def bench_train(
     with TemporaryDirectory() as folder:
         trainer = _trainer(Path(folder), arch, config, device)
         batch = trainer.task.batches[0]
-        plain = _plain_steps(arch, config, send_to_device(batch, device))
+        plain = _plain_steps(arch, config, on_device(batch, device))
         steps, lines, plain_s = trainer.steps(), [], []
         for _ in range(iterations + warmup):
             lines.append(next(steps))

@@ -199,7 +199,11 @@ Accumulate = Annotated[
 ]
 Precision = Annotated[
     str,
-    typer.Option("--precision", rich_help_panel=LEARNING, help=f"Arithmetic on a GPU: {', '.join(PRECISIONS)} (ours)."),
+    typer.Option(
+        "--precision",
+        rich_help_panel=LEARNING,
+        help=f"Arithmetic: {', '.join(PRECISIONS)} (ours); on CPUs fp32, and bf16 where they have AVX512-BF16 or AMX.",
+    ),
 ]
 
 LabelledBatch = Annotated[

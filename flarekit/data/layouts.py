@@ -26,12 +26,11 @@ from itertools import chain, pairwise
 from pathlib import Path
 
 from flarekit.errors import InputError, UsageError
-from flarekit.labels import FLARE22, LabelSet, read_dataset_json
+from flarekit.labels import DESCRIPTION, FLARE22, LabelSet, read_dataset_json
 from flarekit.volumes.dicom import holds_dicom, holds_dicom_below, is_archive
 from flarekit.volumes.formats import SUFFIXES, stem
 from flarekit.volumes.hu import AUTO, HuOffset
 
-DESCRIPTION = "dataset.json"
 _LAYOUTS = (("images", "labels"), ("imagesTr", "labelsTr"))
 _CHANNEL = "_0000"  # both layouts mark the image of a case's first, and here only, channel
 

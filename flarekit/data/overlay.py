@@ -22,7 +22,7 @@ from flarekit.data.case_writing import count_voxels
 from flarekit.errors import InputError
 from flarekit.files import atomic_path, sha256
 from flarekit.labels import LabelSet
-from flarekit.volumes import Volume, read_labels, require_same_grid
+from flarekit.volumes import Volume, require_same_grid
 
 FORMAT, VERSION = "flarekit-overlay", 1
 _SQUEEZED = {
@@ -78,6 +78,8 @@ def write_overlay(path: Path, mask: Path, case: StoredCase, labels: LabelSet) ->
     Raises InputError when the label map cannot be read, lies on another grid than the case, or holds other ids than
     `labels` has; OutputError when the overlay cannot be written.
     """
+    from flarekit.volumes import read_labels  # an overlay is read where no package reads label maps
+
     volume = read_labels(mask)
     grid = np.broadcast_to(np.uint8(0), case.shape)
     require_same_grid(volume, Volume(array=grid, source=case.header.source, path=case.path))

@@ -24,7 +24,7 @@ def gains(
     `seen` (K, Z) bool are annotated slices with the organ, `drawn` (K, Z) bool those annotated for it.
     """
     depth, anything = drawn.shape[1], drawn.any(axis=0)
-    candidates = _candidates(drawn.all(axis=0), spacing_mm, config)
+    candidates = _candidates(np.asarray(drawn.all(axis=0)), spacing_mm, config)
     gained = np.zeros((len(seen) + 1, depth))
     rows = [*zip(seen, drawn, extent.share, strict=True), (anything, anything, extent.covered)]
     for k, (known, given, share) in enumerate(rows):

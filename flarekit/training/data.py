@@ -15,7 +15,6 @@ from flarekit.data.network_case import NetworkCase
 from flarekit.data.store import SliceStore
 from flarekit.errors import InputError, TrainingError
 from flarekit.labels import LabelSet
-from flarekit.phantom.repainted_case import RepaintedCase
 from flarekit.training.pseudo_labels import LabelledCases, PseudoLabels, lay_over
 
 
@@ -90,8 +89,15 @@ def _cases(path: Path, preprocessing: PreprocessingConfig) -> list[NetworkCase]:
     store = SliceStore.open(path)
     if not store.cases:
         raise InputError("holds no case", where=path, remedy="Fill it with flarekit preprocess.")
-    kind = NetworkCase if store.config.tissues is None else RepaintedCase
+    kind = NetworkCase if store.config.tissues is None else _repainted()
     return [kind(store, name, preprocessing) for name in store.cases]
+
+
+def _repainted() -> type[NetworkCase]:
+    """What a store of tissues is read by, imported when there is one: painting takes scipy."""
+    from flarekit.phantom.repainted_case import RepaintedCase
+
+    return RepaintedCase
 
 
 def _validation_cases(path: Path, preprocessing: PreprocessingConfig) -> list[NetworkCase]:

@@ -12,22 +12,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import send_to_device
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from flarekit.checkpoints.weights import read_weights, write_weights
 from flarekit.config.training import LoopConfig, OptimiserConfig
+from flarekit.data.datasets import ClipBatch, CPSBatch
 from flarekit.training.interrupts import StopRequest, stop_between_iterations
 from flarekit.training.metrics_log import Record
 from flarekit.training.non_finite import refuse_loss
 from flarekit.training.optimiser import make_optimiser
-from flarekit.training.processes import anywhere, mean_of_processes
+from flarekit.training.processes import Processes, anywhere, mean_of_processes
 from flarekit.training.run_folder import RunFolder
 from flarekit.training.schedule import learning_rate
 from flarekit.training.state import Progress, restore, seed_dropout, snapshot
@@ -36,6 +35,8 @@ from flarekit.training.validation import Score
 GPU_WORKERS = 4  # loader processes beside a GPU, where their number is not given
 
 logger = logging.getLogger(__name__)
+
+Batch = TypeVar("Batch", CPSBatch, ClipBatch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,7 @@ class Trainer:
         self,
         task: Task,
         folder: RunFolder,
-        accelerator: Accelerator,
+        accelerator: Processes,
         state: dict[str, Any] | None = None,
         *,
         record: Record | None = None,
@@ -67,7 +68,8 @@ class Trainer:
         if accelerator.device.type in ("cpu", "cuda"):  # convolutions are quicker so; not tried elsewhere
             task.objective.to(memory_format=torch.channels_last)
         optimiser = make_optimiser(task.objective, task.optimiser)
-        self.objective, self.optimiser = accelerator.prepare(task.objective, optimiser)
+        prepared: tuple[nn.Module, torch.optim.Optimizer] = accelerator.prepare(task.objective, optimiser)
+        self.objective, self.optimiser = prepared
         self.progress = Progress()
         if state is not None:
             self.progress = restore(state, task.objective, self.optimiser, accelerator, where=folder.state)
@@ -131,7 +133,7 @@ class Trainer:
         lr = learning_rate(self.task.optimiser, iteration, self.task.loop.iterations)
         for group in self.optimiser.param_groups:
             group["lr"] = lr
-        batches = [send_to_device(batch, self.accelerator.device, non_blocking=True) for batch in batches]
+        batches = [on_device(batch, self.accelerator.device) for batch in batches]
         parts = self._gradients(batches, iteration)
         if not math.isfinite(parts["loss"]):
             refuse_loss(parts["loss"], iteration, self.task.objective, batches, self.accelerator)
@@ -211,6 +213,13 @@ class Trainer:
         write_weights(self.folder.last, self.task.networks, half=False, overwrite=True)
         if self.progress.best_score is not None:
             read_weights(self.folder.best, self.task.networks)
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch with its tensors on the device."""
+    parts: dict[str, Any] = batch._asdict()
+    moved = {name: part.to(device, non_blocking=True) for name, part in parts.items() if isinstance(part, Tensor)}
+    return type(batch)(**parts | moved)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -5,18 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import gather_object
 from torch import nn
 
 from flarekit.errors import TrainingError
+from flarekit.training.processes import Processes
 
 _NAMED = 8  # slices named at most
 
 
-def refuse_loss(
-    loss: float, iteration: int, objective: nn.Module, batches: list[Any], accelerator: Accelerator
-) -> None:
+def refuse_loss(loss: float, iteration: int, objective: nn.Module, batches: list[Any], accelerator: Processes) -> None:
     """Raises TrainingError that names the slices with a loss that is not finite, in every process alike.
 
     `batches` are those of this process in the 0-based `iteration`.
@@ -24,6 +21,8 @@ def refuse_loss(
     found = [name for batch in batches for name in offenders(objective, batch, iteration)]
     names = [name for batch in batches for name in batch.names]
     if accelerator.num_processes > 1:
+        from accelerate.utils import gather_object
+
         found, names = gather_object(found), gather_object(names)
     found = found or names  # each alone is harmless
     more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""

@@ -16,13 +16,12 @@ from tqdm import tqdm
 from flarekit.checkpoints import Provenance, Registry
 from flarekit.config.preprocessing import PreprocessingConfig
 from flarekit.consensus.ledger import LEDGER, MemberEntry, Record, RoundSettings, read_ledger
-from flarekit.data.layouts import DESCRIPTION
 from flarekit.data.network_case import NetworkCase
 from flarekit.data.overlay import Overlay, write_overlay
 from flarekit.data.store import SliceStore
 from flarekit.errors import CheckpointError, InputError
 from flarekit.files import sha256
-from flarekit.labels import IGNORE, LabelSet, read_dataset_json
+from flarekit.labels import DESCRIPTION, IGNORE, LabelSet, read_dataset_json
 
 OVERLAYS = "overlay"
 

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 
 from flarekit.checkpoints import Card, Registry
 from flarekit.checkpoints.registry import check_name
@@ -25,7 +25,7 @@ from flarekit.training.initial import Initial, checkpoint_networks, random_netwo
 from flarekit.training.lock import only_process
 from flarekit.training.loop import Trainer
 from flarekit.training.metrics_log import metrics_log, require_tensorboard
-from flarekit.training.processes import make_accelerator
+from flarekit.training.processes import Processes, make_accelerator
 from flarekit.training.pseudo_labels import inherited
 from flarekit.training.run_folder import RunFolder
 from flarekit.training.tasks import Training, TrainingConfig, training_of
@@ -128,7 +128,7 @@ def _taught(initial: Initial, data: TrainingData, registry: Registry, *, challen
 
 
 @contextmanager
-def _held(folder: RunFolder, plan: _Plan, accelerator: Accelerator, *, resume: bool) -> Iterator[dict[str, Any] | None]:
+def _held(folder: RunFolder, plan: _Plan, accelerator: Processes, *, resume: bool) -> Iterator[dict[str, Any] | None]:
     """Makes or opens the run's folder, for these processes alone; the state to go on from comes back."""
     if not resume and accelerator.is_main_process:
         folder.begin(plan.written, unset=plan.unset)
@@ -138,7 +138,10 @@ def _held(folder: RunFolder, plan: _Plan, accelerator: Accelerator, *, resume: b
 
 
 def _publish(plan: _Plan, folder: RunFolder, registry: Registry, metrics: dict[str, Any]) -> Card:
-    draw_curves(folder.metrics, folder.curves)
+    if find_spec("matplotlib") is None:
+        logger.warning("%s is not drawn: matplotlib is not installed.", folder.curves.name)
+    else:
+        draw_curves(folder.metrics, folder.curves)
     card = registry.publish(_card(plan, metrics), plan.initial.networks)
     folder.finish(card.reference)
     return card

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import nn
 
 from flarekit.errors import CheckpointError
+from flarekit.training.processes import Processes
 
 FORMAT = 2
 
@@ -29,7 +29,7 @@ class Progress:
     best_score: dict[str, Any] | None = None  # of the best validation so far, with its iteration
 
 
-def snapshot(progress: Progress, objective: nn.Module, optimiser: Any, accelerator: Accelerator) -> dict[str, Any]:
+def snapshot(progress: Progress, objective: nn.Module, optimiser: Any, accelerator: Processes) -> dict[str, Any]:
     """The state of a run between two iterations, in types that `save_state` writes."""
     return {
         "format": FORMAT,
@@ -41,7 +41,7 @@ def snapshot(progress: Progress, objective: nn.Module, optimiser: Any, accelerat
 
 
 def restore(
-    state: dict[str, Any], objective: nn.Module, optimiser: Any, accelerator: Accelerator, *, where: Path
+    state: dict[str, Any], objective: nn.Module, optimiser: Any, accelerator: Processes, *, where: Path
 ) -> Progress:
     """Put a state back into objective and optimiser; how far it came comes back.
 
