@@ -152,7 +152,7 @@ def test_a_flag_names_its_organ_as_people_write_it():
 
 def test_a_mask_without_anything_beside_it_has_a_page():
     html = page(painted_case(sidecar={}))
-    assert "A CT" in html and "51.2" in html and "How it was made" not in html
+    assert "A CT" in html and "51.2" in html and "How it was made" not in html and "reference slices: 0" not in html
 
 
 def test_an_empty_mask_has_a_page():
@@ -216,6 +216,7 @@ def test_a_page_of_a_large_case_stays_a_few_megabytes(tmp_path):
     case = painted_case(volume=volume, classes=np.where(classes < 3, classes, 0).astype(np.uint8), sidecar={})
     write_report(tmp_path / "page.html", case)
     assert (tmp_path / "page.html").stat().st_size < 10 * 40_000  # 4 MB for 100 slices
+    assert "shown here: 10 slices of 320 x 320 pixels" in (tmp_path / "page.html").read_text()
 
 
 def test_a_page_appears_whole_and_not_over_another(tmp_path):

@@ -25,6 +25,7 @@ from flarekit.report.organ_facts import organ_facts
 from flarekit.report.organ_table import organ_table
 from flarekit.report.profiles import profile_section
 from flarekit.report.provenance import provenance
+from flarekit.report.shown_grid import ShownGrid
 from flarekit.report.slice_marks import slice_marks
 from flarekit.report.slice_numbers import number_in_file
 from flarekit.report.viewer import viewer_data
@@ -98,7 +99,11 @@ def title(case: ReportCase) -> str:
 def _subtitle(volume: Volume) -> str:
     depth, height, width = volume.array.shape
     z_mm, h_mm, w_mm = volume.spacing_mm
-    return f"{depth} slices of {height} x {width} pixels, {z_mm:.2f} mm apart, pixels {h_mm:.2f} x {w_mm:.2f} mm"
+    size = f"{depth} slices of {height} x {width} pixels, {z_mm:.2f} mm apart, pixels {h_mm:.2f} x {w_mm:.2f} mm"
+    grid = ShownGrid.of(volume.array.shape)
+    if grid.shape == volume.array.shape:
+        return size
+    return f"{size}; shown here: {grid.shape[0]} slices of {grid.shape[1]} x {grid.shape[2]} pixels, in 8 bits"
 
 
 def _slices(volume: Volume, numbers: Sequence[int]) -> list[int]:

@@ -6,8 +6,13 @@ from collections.abc import Collection
 
 
 def slice_marks(depth: int, references: Collection[int], looked: Collection[int]) -> str:
-    """Long marks where one of `depth` slices was a reference, short ones where it was looked at besides."""
+    """Long marks where one of `depth` slices was a reference, short ones where it was looked at besides.
+
+    Nothing where neither is known.
+    """
     others = set(looked) - set(references)
+    if not (references or others):
+        return ""
     return (
         f'<svg class="marks" viewBox="0.5 0 {max(depth - 1, 1)} 10" preserveAspectRatio="none" aria-hidden="true">'
         f'<path class="looked" d="{_ticks(others, 5)}"/><path class="reference" d="{_ticks(references, 10)}"/></svg>\n'
