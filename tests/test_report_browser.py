@@ -171,6 +171,20 @@ def test_keys_change_window_organs_opacity_cross_and_size(page):
     assert page.value("[...document.querySelectorAll('.view')].filter((view) => view.offsetWidth).length") == 3
 
 
+def test_keys_reach_a_plane_from_anywhere(page):
+    page.click("#next")
+    page.press("c")
+    page.press("Home")
+    assert slice_of(page, "coronal").startswith("cut 0,")
+    page.press("e")
+    page.press("s")
+    page.press("End")
+    large = (
+        "[...document.querySelectorAll('.view')].filter((view) => view.offsetWidth).map((view) => view.dataset.plane)"
+    )
+    assert page.value(large) == ["sagittal"] and slice_of(page, "sagittal").startswith("cut 51,")
+
+
 def test_keys_typed_into_a_number_are_its_own(page):
     before = slice_of(page)
     page.click("#level")

@@ -15,6 +15,13 @@ function select(name) {
   draw();
 }
 
+// The keys go to a view, which takes the place of an enlarged one.
+function toPlane(name) {
+  const alone = byId("views").classList.contains("one");
+  if (alone && !views[name].figure.classList.contains("large")) enlarge(name);
+  views[name].canvas.focus();
+}
+
 function toReference(direction) {
   const ahead = data.references.filter((z) => (z - state.at[0]) * direction > 0);
   if (ahead.length) moveTo(0, direction > 0 ? Math.min(...ahead) : Math.max(...ahead));
