@@ -134,6 +134,19 @@ def test_the_last_of_several_rounds_counts(stores: Path) -> None:
     assert [(part.labels.settings.round, len(part.cases)) for part in data.pseudo_labels] == [(1, 1), (2, 2)]
 
 
+def test_a_case_of_the_same_name_in_another_store_gets_no_mask(stores: Path, tmp_path: Path) -> None:
+    write_store(tmp_path / "more", labelled=None, seed=1)
+    case = tmp_path / "more" / "case10.h5"
+    with h5py.File(case, "r+") as file:
+        file.attrs["source_sha256"] = np.bytes_("another")
+    folder = write_pseudo_labels(stores / "pseudo", stores / "unlabelled", masks())
+    unlabelled = (tmp_path / "more", stores / "unlabelled")
+    named = Stores(labelled=(stores / "labelled",), unlabelled=unlabelled, pseudo_labels=(folder,))
+    pseudo = gather(named, NATIVE, seed=0).pseudo_labels[0].cases
+    of_store = [case.name for case in pseudo if case.store.path == stores / "unlabelled"]
+    assert of_store == list(NAMES) and len(pseudo) == 5  # and the two others, which both stores hold
+
+
 def test_truth_wins_over_pseudo_labels_and_validation_cases_get_none(stores: Path, tmp_path: Path) -> None:
     both = tmp_path / "both"
     write_store(both, seed=0)  # the very CTs of `labelled`

@@ -84,28 +84,22 @@ def lay_over(
     A mask is brought into the form that training reads when it is first asked for, and kept so in its folder.
     Raises InputError when one of `given` has none of these cases, or a mask was made on another CT or does not fit.
     """
-    names = {case.name for case in cases}
-    last = {name: each.folder for each in given for name in each.kept}
     for each in given:
-        if not names & each.kept.keys():
-            raise InputError(
-                f"keeps none of the {len(names)} unlabelled cases",
-                where=each.folder,
-                remedy="Name the store of the CTs that were labelled with --unlabelled.",
-            )
-    mine = {each.folder: [case for case in cases if last.get(case.name) == each.folder] for each in given}
-    laid = [(each, [_overlaid(case, each, labels) for case in _shown(mine[each.folder])]) for each in given]
-    return tuple(
-        LabelledCases(labels=each, cases=tuple(case for case in overlaid if case.organs))
-        for each, overlaid in laid
-        if overlaid
-    )
+        _require_cases(each, cases)
+    owner = {index: each for each in given for index, case in enumerate(cases) if _is_of(each, case)}
+    laid = []
+    for each in given:
+        mine = [cases[index] for index, last in sorted(owner.items()) if last is each]
+        overlaid = tuple(_overlaid(case, each, labels) for case in _shown(mine))
+        laid.append(LabelledCases(labels=each, cases=tuple(case for case in overlaid if case.organs)))
+    return tuple(part for part in laid if part.cases)
 
 
 def prepare(folder: Path, store: SliceStore) -> int:
     """Make the overlays of a folder's kept masks of the cases in a store; how many there are now. Raises InputError."""
     cases = [NetworkCase(store, name, PreprocessingConfig()) for name in store.cases]
-    return len(lay_over(cases, [PseudoLabels.open(folder, store.labels)], store.labels)[0].cases)
+    laid = lay_over(cases, [PseudoLabels.open(folder, store.labels)], store.labels)
+    return sum(len(part.cases) for part in laid)
 
 
 def inherited(provenance: Provenance, given: Sequence[PseudoLabels], registry: Registry) -> Provenance:
@@ -137,6 +131,30 @@ def _is_ours(member: MemberEntry) -> bool:
     return member.kind != "masks"
 
 
+def _require_cases(given: PseudoLabels, cases: Sequence[NetworkCase]) -> None:
+    """Raises InputError where none of the cases has a mask of these, or the CT of a mask is not among its namesakes."""
+    found = {case.name for case in cases if _is_of(given, case)}
+    named = {case.name for case in cases if case.name in given.kept}
+    if other := sorted(named - found):
+        raise InputError(
+            f"{other[0]!r} was labelled on another CT than the one that is stored (SHA-256 differs)",
+            where=given.folder,
+            remedy="Label the CTs that the store was made from, or store them again.",
+        )
+    if not named:
+        raise InputError(
+            f"keeps none of the {len(cases)} unlabelled cases",
+            where=given.folder,
+            remedy="Name the store of the CTs that were labelled with --unlabelled.",
+        )
+
+
+def _is_of(given: PseudoLabels, case: NetworkCase) -> bool:
+    """Whether the case's CT is one that a kept mask was made on; stores may hold others of the same name."""
+    record = given.kept.get(case.name)
+    return record is not None and record.image_sha256 == case.store.case(case.name).header.source_sha256
+
+
 def _shown(cases: Sequence[NetworkCase]) -> Sequence[NetworkCase]:
     shown: Sequence[NetworkCase] = tqdm(cases, desc="pseudo-labels", unit="case", disable=None, leave=False)
     return shown
@@ -144,12 +162,6 @@ def _shown(cases: Sequence[NetworkCase]) -> Sequence[NetworkCase]:
 
 def _overlaid(case: NetworkCase, given: PseudoLabels, labels: LabelSet) -> NetworkCase:
     record, stored = given.kept[case.name], case.store.case(case.name)
-    if record.image_sha256 != stored.header.source_sha256:
-        raise InputError(
-            f"{case.name!r} was labelled on another CT than the one that is stored (SHA-256 differs)",
-            where=given.folder,
-            remedy="Label the CTs that the store was made from, or store them again.",
-        )
     assert record.mask is not None
     mask, path = given.folder / record.mask, given.folder / OVERLAYS / f"{case.name}.h5"
     if not _is_current(path, mask):
