@@ -13,6 +13,7 @@ import torch
 
 from flarekit.checkpoints import Card, Provenance, Registry, load_state, save_state
 from flarekit.checkpoints import registry as registry_module
+from flarekit.checkpoints.lineage import lineage
 from flarekit.checkpoints.registry import CARD, WEIGHTS, Listing
 from flarekit.checkpoints.transfer import export_checkpoint, import_checkpoint
 from flarekit.checkpoints.weights import read_weights, write_weights
@@ -209,6 +210,29 @@ def test_models_commands_list_show_and_remove(run_cli):
     assert "stcn: key encoder" in run_cli("models", "show", "mine").stdout
     assert run_cli("models", "rm", "mine@1").code == 0
     assert run_cli("models", "show", "mine").code == CheckpointError.exit_code
+
+
+def test_a_lineage_follows_parents_to_those_that_are_gone(run_cli):
+    registry, network = Registry.default(), build(tiny_networks.STCN)
+    trained = {"command": "stcn", "training": {"loop": {"iterations": 70}}}
+    for name, parents in {"a": (), "b": ("a@1", "gone@3"), "c": ("b@1", "a@1")}.items():
+        registry.publish(
+            replace(card(name), parents=parents, training=trained if name == "b" else {}), {"stcn": network}
+        )
+    found = [(each.reference, each.generation, each.card is not None) for each in lineage(registry, "c")]
+    assert found == [("c@1", 0, True), ("b@1", 1, True), ("a@1", 1, True), ("gone@3", 2, False)]
+    shown = json.loads(run_cli("models", "show", "b", "--json").stdout)["lineage"]
+    assert [entry["made"] for entry in shown] == ["train stcn, 70 iterations", "import", None]
+    table = run_cli("models", "show", "b").stdout
+    assert "Lineage" in table and "not in this registry" in table
+    assert "Lineage" not in run_cli("models", "show", "a").stdout
+
+
+def test_a_lineage_that_turns_in_a_circle_ends(registry):
+    network = build(tiny_networks.STCN)
+    for name, parent in (("a", "b@1"), ("b", "a@1")):
+        registry.publish(replace(card(name), parents=(parent,)), {"stcn": network})
+    assert [each.reference for each in lineage(registry, "a")] == ["a@1", "b@1"]
 
 
 def test_a_damaged_card_does_not_hide_the_others(run_cli):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from flarekit.checkpoints import Card, Registry
 from flarekit.checkpoints.card import NetworkConfig
+from flarekit.checkpoints.lineage import Ancestor, lineage
 from flarekit.cli import console
 from flarekit.config.architecture import ARCHITECTURES
 from flarekit.config.preprocessing import PREPROCESSING
@@ -22,9 +24,13 @@ View = tuple[dict[str, Any], list[Table]]
 
 def card_view(reference: str, size: int | None) -> View:
     """A checkpoint's card and its networks' costs. Raises CheckpointError."""
-    card = Registry.default().card(reference)
+    ancestors = list(lineage(Registry.default(), reference))
+    card = ancestors[0].card
+    assert card is not None
     networks, tables = _networks_view(card.networks, size or card.preprocessing.canvas)
-    return card.to_json() | {"costs": networks}, [_facts(card), *_scores(card), *tables]
+    ancestry, table = _lineage_view(ancestors)
+    shown = [_facts(card), *([table] if len(ancestors) > 1 else []), *_scores(card), *tables]
+    return card.to_json() | {"lineage": ancestry, "costs": networks}, shown
 
 
 def architecture_view(name: str, size: int | None) -> View:
@@ -86,6 +92,36 @@ def _facts(card: Card) -> Table:
     table = console.table(card.reference, ("what", "value"), rows)
     table.columns[1].justify = "left"
     return table
+
+
+def _lineage_view(ancestors: Sequence[Ancestor]) -> tuple[list[dict[str, Any]], Table]:
+    """How each of a checkpoint's ancestors was trained, the checkpoint first."""
+    entries = [_ancestry(ancestor) for ancestor in ancestors]
+    rows = [
+        (f"{'  ' * e['generation']}{e['checkpoint']}", e["made"] or "not in this registry", e["from"], e["dice"])
+        for e in entries
+    ]
+    table = console.table("Lineage", ("checkpoint", "made by", "from", "validation Dice"), rows)
+    table.columns[1].justify = table.columns[2].justify = "left"
+    return entries, table
+
+
+def _ancestry(ancestor: Ancestor) -> dict[str, Any]:
+    card = ancestor.card
+    entry = {"checkpoint": ancestor.reference, "generation": ancestor.generation, "known": card is not None}
+    if card is None:
+        return entry | {"made": None, "from": None, "dice": None}
+    source = ", ".join(card.parents) or card.provenance.initialisation
+    return entry | {"made": _made(card.training), "from": source, "dice": card.metrics.get("dice")}
+
+
+def _made(training: dict[str, Any]) -> str:
+    """What a card's `training` says in short."""
+    command = training.get("command")
+    iterations = training.get("training", training).get("loop", training).get("iterations")
+    words = [f"train {command}"] if command else []
+    words += [f"{iterations} iterations"] if iterations else []
+    return ", ".join(words) or "import"
 
 
 def _scores(card: Card) -> list[Table]:
