@@ -227,13 +227,14 @@ def test_wrong_models_and_thresholds_are_refused(published, cases, tmp_path, run
     assert not (tmp_path / "out").exists()
 
 
-def test_labels_that_no_ledger_knows_of_are_never_written_over(published, cases, tmp_path, run_cli):
-    truth = tmp_path / "labels" / "a.nii.gz"
-    truth.parent.mkdir()
-    truth.write_text("drawn by hand")
-    outcome = run_cli("pseudolabel", cases[0].image, "--models", "one,two", "--threshold", "0", "-o", tmp_path)
-    assert outcome.code == 4 and "labels: exists already" in outcome.stderr
-    assert truth.read_text() == "drawn by hand"
+@pytest.mark.parametrize("name", ["labels/a.nii.gz", "rejected/a.nii.gz", "dataset.json"])
+def test_files_that_no_ledger_knows_of_are_never_written_over(published, cases, tmp_path, run_cli, name):
+    truth = tmp_path / "out" / name
+    truth.parent.mkdir(parents=True)
+    truth.write_text("made by hand")
+    outcome = run_cli("pseudolabel", cases[0].image, "--models", "one,two", "--threshold", "0", "-o", tmp_path / "out")
+    assert outcome.code == 4 and f"{name.split('/')[0]}: exists already" in outcome.stderr
+    assert truth.read_text() == "made by hand"
 
 
 def test_an_empty_folder_is_named(published, tmp_path, run_cli):
@@ -256,6 +257,7 @@ def test_another_image_of_a_name_the_ledger_knows_is_not_taken_for_the_first(cas
     write_volume(cases[0].image, image.like(image.array + np.int16(1)), overwrite=True)
     (outcome,) = run(cases[:1], out, members)
     assert outcome.status == "failed" and "another image than the 'a' in the ledger" in outcome.reason
+    assert records(out)["a"]["status"] == "kept", "what was finished is not forgotten"
 
 
 def test_starting_anew_removes_masks_that_are_no_longer_kept_and_nothing_else(published, cases, tmp_path, run_cli):

@@ -48,11 +48,12 @@ class Outputs:
     def prepare(self, *, overwrite: bool = False) -> None:
         """An empty ledger where there is none; with `overwrite` the files of the one there are removed, others stay.
 
-        Raises OutputError when masks lie there that no ledger speaks of (without `overwrite`).
+        Raises OutputError when masks, images or a dataset.json lie there without a ledger (and without `overwrite`).
         """
         if self.ledger.exists() and not overwrite:
             return
-        refuse_existing(self.folder / self.masks, overwrite=overwrite)
+        for name in (self.masks, REJECTED_MASKS, UNCERTAINTY, nnunet.IMAGES, DESCRIPTION):
+            refuse_existing(self.folder / name, overwrite=overwrite)
         for name in recorded_files(self.ledger):
             with output_errors(self.folder / name):
                 (self.folder / name).unlink(missing_ok=True)

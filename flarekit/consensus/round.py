@@ -126,22 +126,24 @@ def _label_all(
     for task, result in tqdm(done, total=len(tasks), desc="pseudolabel", unit="case", disable=None, leave=False):
         if isinstance(result, Lost):
             result = Record(case=task.case.name, status=FAILED, reason=f"{task.case.image.name}: {result.reason}")
-        if result is None:
-            outcomes.append(_outcome(task.known, SKIPPED))
-            continue
-        ledger.append(result)
-        outcomes.append(_outcome(result, result.status))
+        if isinstance(result, Record):
+            ledger.append(result)
+            result = _outcome(result, result.status)
+        outcomes.append(result)
     return sorted(outcomes, key=lambda outcome: outcome.case)
 
 
-def _work(task: _Task, round_: Round, threads: int) -> Record | None:
-    """The case's new record; None where the one there is still good. Raises OutputError: no other could be written."""
-    case = task.case
+def _work(task: _Task, round_: Round, threads: int) -> Record | CaseOutcome:
+    """The case's new record, or what became of it where the record that is there stays.
+
+    Raises OutputError, as the next case could not be written either, and what members raise that cannot be opened.
+    """
+    case, known = task.case, task.known
     try:
-        if task.known is not None and _is_done(task.known, case, round_):
-            return None
+        if known is not None and _is_done(known, case, round_):
+            return _outcome(known, SKIPPED)
     except FlarekitError as error:
-        return _failed(task, round_, str(error))
+        return CaseOutcome(case=case.name, status=FAILED, reason=str(error))
     members = _open(round_.sources, round_.labels, round_.previous, threads)
     try:
         return _label(case, members, round_)
@@ -258,8 +260,7 @@ def _failed(task: _Task, round_: Round, reason: str) -> Record:
     return Record(case=task.case.name, status=FAILED, reason=reason)
 
 
-def _outcome(record: Record | None, status: str) -> CaseOutcome:
-    assert record is not None
+def _outcome(record: Record, status: str) -> CaseOutcome:
     return CaseOutcome(
         case=record.case, status=status, score=record.score, reason=record.reason, ignored=record.ignored
     )
