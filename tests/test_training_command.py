@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
+import typer
 from safetensors.torch import load_file
 from training_setup import Workplace, workplace
 from training_stores import write_store
 
 from flarekit.checkpoints import Registry
+from flarekit.cli.train import app as train_app
 from flarekit.config import toml
 from flarekit.training import loop as loop_module
 
@@ -165,6 +168,15 @@ def test_bf16_is_refused_on_a_cpu_without_instructions_for_it(
     assert outcome.code == 0, outcome.stderr
     weights = load_file(workplace.folder / "runs" / "run" / "last.safetensors")
     assert {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()} == {torch.float32}
+
+
+def test_every_option_that_decides_what_is_learned_names_its_source() -> None:
+    neither = {"config", "name", "runs", "resume", "tensorboard", "device", "json", "workers"}  # where and when
+    neither |= {"labelled", "unlabelled", "challenge"}
+    source = re.compile(r"paper|section|table|ours|AdamW|SSL4MIS|FixMatch|STCN")
+    for name, command in typer.main.get_command(train_app).commands.items():
+        unsaid = [option.name for option in command.params if not source.search(option.help or "")]
+        assert set(unsaid) <= neither, name
 
 
 def test_a_run_that_was_told_to_stop_ends_with_130_and_resumes(

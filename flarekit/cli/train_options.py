@@ -81,7 +81,7 @@ PseudoLabels = Annotated[
         "--pseudo-labels",
         rich_help_panel=DATA,
         help="A folder that flarekit pseudolabel wrote: unlabelled cases whose masks it kept are learned from with "
-        "these. Of several folders the last one's mask of a case counts.",
+        "these (section 2.2). Of several folders the last one's mask of a case counts.",
     ),
 ]
 Validation = Annotated[
@@ -161,7 +161,12 @@ EncoderWeights = Annotated[
     ),
 ]
 Network = Annotated[
-    str, typer.Option("--network", rich_help_panel=NETWORKS, help=f"What to train: {' or '.join(REFERENCE_NETWORKS)}.")
+    str,
+    typer.Option(
+        "--network",
+        rich_help_panel=NETWORKS,
+        help=f"What to train: {' or '.join(REFERENCE_NETWORKS)}; the paper trains the pair (section 2.2).",
+    ),
 ]
 
 Lr = Annotated[float, typer.Option("--lr", rich_help_panel=LEARNING, help="Highest learning rate (tables 2 and 3).")]
