@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,13 +12,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from flarekit.config.propagation import PropagationConfig
-from flarekit.data.slices import VolumeSlices
 from flarekit.models import STCN
 from flarekit.propagation.native import NativeGrid, Probabilities, decide
 from flarekit.propagation.outlines import Outlines
 from flarekit.propagation.propagate import SliceResult, propagate
 from flarekit.propagation.ranges import filled_slices
 from flarekit.propagation.views import Views
+
+if TYPE_CHECKING:
+    from flarekit.data.slices import VolumeSlices  # which needs the libraries that read volumes
 
 
 @dataclass(frozen=True, kw_only=True)
