@@ -48,6 +48,23 @@ def test_every_method_of_a_case_is_right_and_timed(small: None) -> None:
     assert rows[0]["frames"] == 2 and rows[0]["objects"] == 3
 
 
+def test_halves_are_measured_as_such(small: None) -> None:
+    cases = grid(frames=(2,), objects=(1,), dtypes=("float16", "bfloat16"))
+    assert [case.dtype for case in cases] == ["float16"] * 2 + ["bfloat16"] * 2
+    errors = {(c.case.dtype, c.case.top_k): c.error for c in bench_affinity(cases, runs=1) if c.method == "flarekit"}
+    assert 1e-5 < errors["float16", None] < 1e-3 < errors["bfloat16", None] < 5e-3
+    assert 1e-5 < errors["float16", 20] < 1e-3 < errors["bfloat16", 20] < 5e-3
+
+
+def test_every_shape_is_compiled_anew(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(torch.compiler, "reset", lambda: done.append("reset"))
+    monkeypatch.setattr(torch, "compile", lambda read, dynamic: done.append("compile") or read)
+    costs = list(bench_affinity(grid(frames=(1, 2), objects=(1,))[::2], compiled=True, runs=1))
+    assert done == ["reset", "compile"] * 2
+    assert all(cost.error < 1e-5 for cost in costs)
+
+
 def test_extra_memory_is_that_of_the_peak_not_of_what_stays() -> None:
     held = torch.ones(4_000_000)
 
@@ -64,7 +81,7 @@ def test_the_command_prints_one_object(run_cli, monkeypatch: pytest.MonkeyPatch,
     outcome = run_cli("bench", "affinity", "--quick", "--device", "cpu", "--json")
     assert outcome.code == 0, outcome.stderr
     result = json.loads(outcome.stdout)
-    assert result["machine"]["threads"] >= 1 and result["dtype"] == "float32"
+    assert result["machine"]["threads"] >= 1 and result["dtypes"] == ["float32"]
     assert {read["method"] for read in result["reads"]} == {"flarekit", "formula", "attention"}
     table = run_cli("bench", "affinity", "--quick", "--device", "cpu").stdout
     assert "x formula" in table and "nearest 20" in table

@@ -5,6 +5,7 @@ The sizes are STCN's: frames of 32 x 32 tokens, keys of 64 channels, 512 values 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -34,6 +35,7 @@ class Case:
     frames: int  # of TOKENS tokens each
     objects: int  # that share the affinity
     top_k: int | None  # None reads all tokens
+    dtype: str = "float32"  # of keys and values, one of DTYPES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,19 +53,20 @@ Tensors = tuple[Tensor, Tensor, Tensor]
 Method = Callable[[Tensor, Tensor, Tensor, int | None], Callable[[], Tensor]]
 
 
-def grid(frames: Iterable[int] = FRAMES, objects: Iterable[int] = OBJECTS) -> list[Case]:
-    """Every size, from small to large, over all tokens and over the nearest."""
-    objects = tuple(objects)
-    return [Case(frames=f, objects=k, top_k=top_k) for f in frames for k in objects for top_k in (None, TOP_K)]
+def grid(
+    frames: Iterable[int] = FRAMES, objects: Iterable[int] = OBJECTS, dtypes: Iterable[str] = ("float32",)
+) -> list[Case]:
+    """Every dtype and size, from small to large, over all tokens and over the nearest."""
+    sizes = list(itertools.product(dtypes, frames, objects, (None, TOP_K)))
+    return [Case(frames=f, objects=k, top_k=top_k, dtype=dtype) for dtype, f, k, top_k in sizes]
 
 
 def bench_affinity(
-    cases: Iterable[Case], *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32,
-    compiled: bool = False, runs: int = 3,
-) -> Iterator[ReadCost]:  # fmt: skip
+    cases: Iterable[Case], *, device: torch.device | str = "cpu", compiled: bool = False, runs: int = 3
+) -> Iterator[ReadCost]:
     """The cost of every method that can do a case, case after case; `compiled` adds the formula under torch.compile."""
     for case in cases:
-        tensors = _tensors(case, device, dtype)
+        tensors = _tensors(case, device)
         exact = _exact(*tensors, case.top_k)
         for name, method in _methods(case, compiled).items():
             with torch.inference_mode():
@@ -82,11 +85,11 @@ def _cost(
     return ReadCost(case=case, method=name, time_s=timings[0].median_s, extra_bytes=extra_bytes, error=error)
 
 
-def _tensors(case: Case, device: torch.device | str, dtype: torch.dtype) -> Tensors:
+def _tensors(case: Case, device: torch.device | str) -> Tensors:
     """Random memory keys, query keys and memory values of a case, the same every time."""
     generator, memory = torch.Generator().manual_seed(0), case.frames * TOKENS
     key, query, value = (
-        torch.randn(shape, generator=generator).to(device, dtype)
+        torch.randn(shape, generator=generator).to(device, getattr(torch, case.dtype))
         for shape in ((1, memory, CHANNELS), (1, TOKENS, CHANNELS), (1, case.objects, memory, WIDTH))
     )
     return key, query, value
@@ -125,6 +128,7 @@ def _formula(memory_key: Tensor, query_key: Tensor, value: Tensor, top_k: int | 
 
 def _compiled(memory_key: Tensor, query_key: Tensor, value: Tensor, top_k: int | None) -> Callable[[], Tensor]:
     given = _channels_first(memory_key, query_key, value)
+    torch.compiler.reset()  # after a few shapes of one function, torch would go on without compiling
     read = torch.compile(published_read, dynamic=False)
     return lambda: read(*given, top_k).transpose(-1, -2)
 

@@ -92,8 +92,11 @@ def store(
 @app.command(epilog="Example: `flarekit bench affinity --quick`")
 def affinity(
     dtype: Annotated[
-        str, typer.Option("--dtype", help="Of keys and values: float32, float16 or bfloat16.")
-    ] = "float32",
+        str | None,
+        typer.Option(
+            "--dtype", help="Of keys and values: float32, float16 or bfloat16. Without it float32, on a GPU all."
+        ),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="The smallest size alone.")] = False,
     compiled: Annotated[
         bool | None, typer.Option("--compile/--no-compile", help="Measure the compiled formula too: on a GPU, yes.")
@@ -102,24 +105,24 @@ def affinity(
     json: Json = False,
 ) -> None:
     """Time reading the memory, and measure its extra memory and error, beside the published formula and attention."""
-    import torch
     from tqdm import tqdm
 
     from flarekit.bench.affinity import DTYPES, bench_affinity, costs_to_json, grid
     from flarekit.bench.machine import machine
 
-    if dtype not in DTYPES:
+    if dtype is not None and dtype not in DTYPES:
         raise UsageError(f"--dtype is one of {', '.join(DTYPES)}, got {dtype!r}")
     chosen = resolve_device(device)
-    with_compiled = chosen.type == "cuda" if compiled is None else compiled
-    cases = grid(frames=(5,), objects=(1,)) if quick else grid()
-    reads = bench_affinity(cases, device=chosen, dtype=getattr(torch, dtype), compiled=with_compiled)
+    on_gpu = chosen.type == "cuda"
+    dtypes = (dtype,) if dtype else DTYPES if on_gpu else DTYPES[:1]
+    cases = grid(frames=(5,), objects=(1,), dtypes=dtypes) if quick else grid(dtypes=dtypes)
+    reads = bench_affinity(cases, device=chosen, compiled=on_gpu if compiled is None else compiled)
     result = costs_to_json(list(tqdm(reads, unit="read", disable=None, leave=False)))
-    columns = ("frames", "objects", "tokens", "method", "ms", "x formula", "extra, MB", "error")
+    columns = ("dtype", "frames", "objects", "tokens", "method", "ms", "x formula", "extra, MB", "error")
     on = machine(chosen)
     sizes = "1024 queries, frames of 1024 tokens, 64 channels, 512 values"
-    table = console.table(_title(f"{sizes}, {dtype}", on), columns, [_read_row(read) for read in result["reads"]])
-    console.emit({"machine": on, "dtype": dtype} | result, table, as_json=json)
+    table = console.table(_title(sizes, on), columns, [_read_row(read) for read in result["reads"]])
+    console.emit({"machine": on, "dtypes": dtypes} | result, table, as_json=json)
 
 
 @app.command(epilog="Example: `flarekit bench train --arch lite --iterations 5`")
@@ -242,7 +245,7 @@ def _read_row(read: dict[str, Any]) -> tuple[str, ...]:
     extra = "-" if read["extra_bytes"] is None else f"{read['extra_bytes'] / 1e6:.0f}"
     which = "all" if read["top_k"] is None else f"nearest {read['top_k']}"
     ratio = f"{read['times_faster_than_formula']:.1f}"
-    size = str(read["frames"]), str(read["objects"])
+    size = read["dtype"], str(read["frames"]), str(read["objects"])
     return *size, which, read["method"], f"{read['time_s'] * 1000:.1f}", ratio, extra, f"{read['error']:.1e}"
 
 
