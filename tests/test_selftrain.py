@@ -61,7 +61,9 @@ class Doubles:
     def label(self, round_: RoundState, *_: object) -> RoundLabels:
         self.labelled.append(round_.number)
         name = f"round-{round_.number}"
-        return RoundLabels(folder=name, ledger_sha256=name, kept=self.kept, rejected=2 - self.kept, failed=0)
+        return RoundLabels(
+            folder=name, ledger_sha256=name, threshold=0.9, kept=self.kept, rejected=2 - self.kept, failed=0
+        )
 
     def test(self, reference: str, found, place: Workplace, *_: object) -> None:
         self.tested.append(reference)
@@ -123,7 +125,7 @@ def test_a_run_that_is_done_is_left_as_it_is_and_shown(place: Path, doubles: Dou
     assert json.loads(shown.stdout) == result
     status = run_cli("selftrain", "status", "rounds").stdout
     assert "mine in rounds: done. All 2 rounds are done." in status and "mine-r1-m2@1" in status
-    assert "+0.100 (+0.100 to +0.100)" in status and "2 pseudo-labels" in status
+    assert "+0.100 (+0.100 to +0.100)" in status and "mine-control-r2-m2@1" in status
     row = "| left blob | 0.500 | 0.600 | 0.600 | +0.100 (+0.100 to +0.100) | +0.000 (+0.000 to +0.000) |"
     assert row in (place / "rounds" / "test.md").read_text()
 
@@ -161,7 +163,7 @@ def test_rounds_end_when_validation_dice_stops_rising(place: Path, doubles: Doub
 
 
 def rounds_of(*dice: float | None) -> list[RoundState]:
-    labels = RoundLabels(folder="f", ledger_sha256="", kept=1, rejected=1, failed=0)
+    labels = RoundLabels(folder="f", ledger_sha256="", threshold=0.9, kept=1, rejected=1, failed=0)
     return [
         RoundState(number=n, models=(TrainedModel(checkpoint="a@1", dice=each),), labels=labels)
         for n, each in enumerate(dice, start=1)

@@ -75,15 +75,31 @@ def _show(result: dict[str, Any], folder: Path, *, as_json: bool) -> None:
 
 
 def _rounds(result: dict[str, Any]) -> Table:
-    columns = ("round", "models", "learned from", "kept", "rejected", "failed", "validation Dice", "test Dice")
-    rows = []
-    for each in result["rounds"]:
-        learned, labels = each["trained_on"], each["labels"] or {}
-        counts = (labels.get("kept"), labels.get("rejected"), labels.get("failed"))
-        source = f"{learned['kept']} pseudo-labels" if learned else None
-        models = "\n".join(model["checkpoint"] for model in each["models"]) or None
-        rows.append((each["number"], models, source, *counts, each["validation_dice"], each["test_dice"]))
+    columns = ("round", "step", "models", "learned from", "labelled", "threshold", "validation Dice", "test Dice")
+    rows = [_row(each) for each in result["rounds"]]
+    if control := result["control"]:
+        dice = (control["validation_dice"], control["test_dice"])
+        rows.append(("control", "done", _names(control), "0 masks", None, None, *dice))
     return console.table(f"Rounds, {result['unlabelled']} unlabelled cases", columns, rows)
+
+
+def _row(each: dict[str, Any]) -> tuple[object, ...]:
+    learned, labels = each["trained_on"], each["labels"] or {}
+    counts = [f"{labels[status]} {status}" for status in ("kept", "rejected", "failed") if labels.get(status)]
+    return (
+        each["number"],
+        "done" if labels else "under way",
+        _names(each),
+        f"{learned['kept'] if learned else 0} masks",
+        "\n".join(counts) or None,
+        labels.get("threshold"),
+        each["validation_dice"],
+        each["test_dice"],
+    )
+
+
+def _names(each: dict[str, Any]) -> str | None:
+    return "\n".join(model["checkpoint"] for model in each["models"]) or None
 
 
 def _test(test: dict[str, Any]) -> Table:

@@ -44,10 +44,12 @@ def label_cases(
     )
     run_round(cases, plan, workers=config.labelling.workers, scheduler=config.labelling.scheduler)
     ledger = place.folder / folder / LEDGER
-    counts = Counter(record.status for record in read_ledger(ledger).records.values())
+    written = read_ledger(ledger)
+    counts = Counter(record.status for record in written.records.values())
     return RoundLabels(
         folder=folder,
         ledger_sha256=sha256(ledger),
+        threshold=written.settings.threshold,
         kept=counts[KEPT],
         rejected=counts[REJECTED],
         failed=counts[FAILED],

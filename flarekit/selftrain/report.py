@@ -9,7 +9,7 @@ from typing import Any
 from flarekit.evaluation import CaseScores
 from flarekit.selftrain import comparison
 from flarekit.selftrain.comparison import Arm, Gain
-from flarekit.selftrain.state import RunState, TrainedModel
+from flarekit.selftrain.state import RunState, TrainedModel, mean_dice
 from flarekit.selftrain.stopping import best_round
 from flarekit.selftrain.testing import read_scores
 from flarekit.selftrain.workplace import Workplace
@@ -28,7 +28,7 @@ def report(folder: Path, state: RunState) -> dict[str, Any]:
         "unlabelled": state.unlabelled,
         "rounds": [_round(state, index, arms) for index in range(len(state.rounds))],
         "best_round": best.number if best else None,
-        "control": asdict(state.control) if state.control else None,
+        "control": _control(state, arms),
         "test": comparison.to_json(arms, gains_of(arms)) | {"cases": list(state.test_cases)} if arms else None,
     }
 
@@ -53,12 +53,18 @@ def gains_of(arms: dict[str, Arm]) -> list[Gain]:
 
 def _round(state: RunState, index: int, arms: dict[str, Arm]) -> dict[str, Any]:
     each = state.rounds[index]
-    arm = arms.get(f"round {each.number}")
-    return asdict(each) | {
-        "validation_dice": each.dice,
-        "test_dice": arm.dice[comparison.MEAN] if arm else None,
-        "test_spread": arm.spread if arm else None,
-    }
+    return asdict(each) | {"validation_dice": each.dice} | _tested(arms.get(f"round {each.number}"))
+
+
+def _control(state: RunState, arms: dict[str, Arm]) -> dict[str, Any] | None:
+    if state.control is None:
+        return None
+    return asdict(state.control) | {"validation_dice": mean_dice(state.control.models)} | _tested(arms.get(CONTROL))
+
+
+def _tested(arm: Arm | None) -> dict[str, float | None]:
+    """The mean test Dice of an arm, and the standard deviation of its models'."""
+    return {"test_dice": arm.dice[comparison.MEAN] if arm else None, "test_spread": arm.spread if arm else None}
 
 
 def _scores(model: TrainedModel, state: RunState, place: Workplace) -> list[CaseScores]:

@@ -7,6 +7,7 @@ state, a labelling its ledger), so that a run that was killed goes on within the
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,12 +28,19 @@ class TrainedModel:
     dice: float | None = None  # of its best validation, from its card
 
 
+def mean_dice(models: Sequence[TrainedModel]) -> float | None:
+    """The mean validation Dice of the models; None where there is none, or one of them has none."""
+    known = [model.dice for model in models if model.dice is not None]
+    return sum(known) / len(known) if known and len(known) == len(models) else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class RoundLabels:
     """What a round's models made of the unlabelled cases."""
 
     folder: str  # within the run's folder
     ledger_sha256: str
+    threshold: float  # the score that a case, or an organ of it, was kept with
     kept: int
     rejected: int
     failed: int
@@ -50,8 +58,7 @@ class RoundState:
     @property
     def dice(self) -> float | None:
         """The mean validation Dice of its models; None where a card says none."""
-        known = [model.dice for model in self.models if model.dice is not None]
-        return sum(known) / len(known) if known and len(known) == len(self.models) else None
+        return mean_dice(self.models)
 
 
 @dataclass(frozen=True, kw_only=True)
