@@ -78,6 +78,35 @@ def test_a_network_the_checkpoint_lacks_is_random_and_of_the_size_asked_for(
     assert "deeplabv3plus: starts with random weights, as parent@1 has none." in caplog.text
 
 
+def test_a_pair_starts_from_the_networks_of_two_checkpoints(registry: Registry) -> None:
+    seen = Provenance(data=("painted",), licence="CC0", notes="Small.")
+    publish(registry, "transunet", provenance=seen)
+    publish(registry, "deeplabv3plus", provenance=replace(seen, data=("real",), pretrained_or_extra_data=True))
+    publish(registry, *NETWORKS)
+    start = checkpoint_networks("reference", "parent@1, parent@2,parent@3", registry, labels=LABELS, seed=3)
+
+    for name, giver in (("transunet", "parent@1"), ("deeplabv3plus", "parent@2")):
+        given = registry.load(giver).networks[name].state_dict()
+        assert all(torch.equal(tensor, given[key]) for key, tensor in start.networks[name].state_dict().items())
+    assert start.parents == ("parent@1", "parent@2", "parent@3")
+    assert start.provenance == Provenance(
+        initialisation="parent@1, parent@2, parent@3",
+        data=("painted", "real"),
+        pretrained_or_extra_data=True,
+        licence="CC0; unspecified",
+        notes="Small.",
+    )
+
+
+def test_checkpoints_with_different_preprocessing_do_not_make_a_pair(registry: Registry) -> None:
+    publish(registry, "transunet")
+    other = replace(registry.card("parent"), networks={"deeplabv3plus": NETWORKS["deeplabv3plus"]}, name="other")
+    other = replace(other, preprocessing=replace(other.preprocessing, spacing_mm=2.0))
+    registry.publish(other, {"deeplabv3plus": build(NETWORKS["deeplabv3plus"])})
+    with pytest.raises(CheckpointError, match="other@1 was trained on slices prepared in another way"):
+        checkpoint_networks("reference", "parent,other", registry, labels=LABELS, seed=3)
+
+
 def test_one_network_of_a_pair_can_be_taken_alone(registry: Registry) -> None:
     publish(registry, *NETWORKS)
     start = checkpoint_networks("reference", "parent", registry, labels=LABELS, seed=3, networks=("transunet",))

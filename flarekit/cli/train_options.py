@@ -149,7 +149,8 @@ Init = Annotated[
     typer.Option(
         "--init",
         rich_help_panel=NETWORKS,
-        help="Fine-tune this checkpoint; its sizes and preprocessing are kept. Random weights without it (table 2).",
+        help="Fine-tune this checkpoint, or TransUNet of one and DeepLabV3+ of another (one,other); sizes and "
+        "preprocessing are kept. Random weights without it (table 2).",
     ),
 ]
 EncoderWeights = Annotated[

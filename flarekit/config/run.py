@@ -45,7 +45,7 @@ class RunSettings:
     name: str = ""  # of the run's folder and of the published checkpoint
     arch: str = "paper"  # network sizes and their preprocessing; with `init`, of networks that it does not hold
     windows: str | None = None  # window preset in place of the one that comes with `arch` or `init`
-    init: str | None = None  # checkpoint to fine-tune, NAME[@VERSION]
+    init: str | None = None  # checkpoint to fine-tune, NAME[@VERSION]; of several, separated by commas, their networks
     encoder_weights: str | None = None  # ImageNet weights of DeepLabV3+'s encoder: a name of timm's, or a file
     runs: Path = Path("runs")  # folder of run folders
     device: str = "auto"  # where to compute

@@ -61,29 +61,36 @@ def checkpoint_networks(
     arch: str = "paper",
     challenge: bool = False,
 ) -> Initial:
-    """The networks of a checkpoint, with a new random head where its organs are not those of `labels`.
+    """The networks of a checkpoint, or of several ("a, b@1"), with a new head where its organs are not `labels`'.
 
-    Architecture and preprocessing are the checkpoint's. Wanted networks that it does not hold are random, of
-    the size `arch`. `challenge` refuses weights against a challenge's rules. Raises CheckpointError.
+    Of several the first that holds a network gives it. Architecture and preprocessing are the checkpoints', which have
+    to agree on the latter. Wanted networks that none holds are random, of the size `arch`. `challenge` refuses weights
+    against a challenge's rules. Raises CheckpointError.
     """
-    loaded = registry.load(reference, challenge=challenge)
     wanted = tuple(networks or NETWORKS[kind])
-    _require_any(loaded.card, wanted, kind)
+    sources = [registry.load(name.strip(), challenge=challenge) for name in reference.split(",")]
+    cards = [source.card for source in sources]
+    for card in cards:
+        _require_any(card, wanted, kind)
+    _require_same_preprocessing(cards)
     torch.manual_seed(seed)
-    configs = _sizes(arch, labels.classes, wanted) | _resized(loaded.card, wanted, labels.classes)
+    givers = {name: source for source in reversed(sources) for name in source.networks if name in wanted}
+    configs = _sizes(arch, labels.classes, wanted)
+    configs |= {name: _resized(source.card.networks[name], labels.classes) for name, source in givers.items()}
     built: dict[str, nn.Module] = {name: build(config) for name, config in configs.items()}
-    same_organs = loaded.card.labels.names == labels.names
+    parents = tuple(card.reference for card in cards)
     for name, network in built.items():
-        if name in loaded.networks:
-            _copy(loaded.networks[name], network, name, keep_head=same_organs)
+        if (giver := givers.get(name)) is not None:
+            _copy(giver.networks[name], network, name, keep_head=giver.card.labels.names == labels.names)
         else:
-            logger.warning("%s: starts with random weights, as %s has none.", name, loaded.card.reference)
+            holders = f"{' and '.join(parents)} {'has' if len(parents) == 1 else 'have'}"
+            logger.warning("%s: starts with random weights, as %s none.", name, holders)
     return Initial(
         networks=built,
         configs=configs,
-        preprocessing=loaded.card.preprocessing,
-        parents=(loaded.card.reference,),
-        provenance=replace(loaded.card.provenance, initialisation=loaded.card.reference),
+        preprocessing=cards[0].preprocessing,
+        parents=parents,
+        provenance=_joined([card.provenance for card in cards], ", ".join(parents)),
     )
 
 
@@ -113,12 +120,28 @@ def _sizes(arch: str, classes: int, names: Sequence[str]) -> dict[str, NetworkCo
     return {name: getattr(sizes, name) for name in names}
 
 
-def _resized(card: Card, names: Sequence[str], classes: int) -> dict[str, NetworkConfig]:
-    return {
-        name: config if isinstance(config, STCNConfig) else replace(config, classes=classes)
-        for name, config in card.networks.items()
-        if name in names
-    }
+def _resized(config: NetworkConfig, classes: int) -> NetworkConfig:
+    return config if isinstance(config, STCNConfig) else replace(config, classes=classes)
+
+
+def _joined(sources: Sequence[Provenance], initialisation: str) -> Provenance:
+    """What weights from all of these started from and saw; terms and notes are said once each."""
+    return Provenance(
+        initialisation=initialisation,
+        data=tuple(dict.fromkeys(name for source in sources for name in source.data)),
+        pretrained_or_extra_data=any(source.pretrained_or_extra_data for source in sources),
+        licence="; ".join(dict.fromkeys(source.licence for source in sources)),
+        notes=" ".join(dict.fromkeys(source.notes for source in sources if source.notes)),
+    )
+
+
+def _require_same_preprocessing(cards: Sequence[Card]) -> None:
+    for card in cards[1:]:
+        if card.preprocessing != cards[0].preprocessing:
+            raise CheckpointError(
+                f"{card.reference} was trained on slices prepared in another way than those of {cards[0].reference}",
+                remedy="Start from one of them, or from checkpoints of the same --arch and --windows.",
+            )
 
 
 def _require_any(card: Card, wanted: Sequence[str], kind: str) -> None:
