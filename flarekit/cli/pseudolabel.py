@@ -78,7 +78,11 @@ def pseudolabel(
         typer.Option("--combine", help=f"{' or '.join(COMBINATIONS)}: summed, or a vote a member and voxel."),
     ] = DEFAULT.combine,
     previous: Annotated[
-        Path | None, typer.Option("--previous", help="The output of the round before, for instability.")
+        Path | None,
+        typer.Option(
+            "--previous",
+            help="The output of the round before, for instability; a case it rejected needs its --write-rejected.",
+        ),
     ] = None,
     uncertainty: Annotated[
         bool, typer.Option("--uncertainty", help="Write maps of the entropy of the mean probabilities, 0..1.")

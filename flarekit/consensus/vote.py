@@ -60,8 +60,8 @@ def mean_probabilities(votes: Sequence[Vote], classes: int) -> Tensor:
 
 
 def _is_disputed(masks: Sequence[np.ndarray]) -> np.ndarray:
-    """bool (H, W): not all masks have the same class, or somebody abstains."""
-    disputed = masks[0] == IGNORE
+    """bool (H, W): not all masks say the same; where all of them ignore a pixel, so does the consensus."""
+    disputed = np.zeros(masks[0].shape, dtype=bool)
     for mask in masks[1:]:
         disputed |= mask != masks[0]
     return disputed
