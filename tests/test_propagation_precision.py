@@ -9,6 +9,7 @@ import tiny_networks
 import torch
 from propagation_doubles import Stack
 
+from flarekit.cli.segment import _config
 from flarekit.config.propagation import PropagationConfig
 from flarekit.models import STCN
 from flarekit.propagation import propagate
@@ -73,3 +74,13 @@ def test_on_a_cpu_automatic_is_full_precision(network: STCN) -> None:
         for config in (CONFIG, replace(CONFIG, precision="auto"))
     )
     assert all(map(torch.equal, exact, automatic))
+
+
+@pytest.mark.parametrize("command", [("propagate", "ct.nii", "drawn.nii", "-o", "out.nii"), ("segment", "ct.nii")])
+def test_an_unknown_precision_is_refused(run_cli, command: tuple[str, ...]) -> None:
+    outcome = run_cli(*command, "--precision", "half")
+    assert outcome.code == 2 and "auto, fp32, fp16, bf16, got 'half'" in " ".join(outcome.stderr.split())
+
+
+def test_segment_hands_its_precision_on() -> None:
+    assert _config(None, 4, 1, "largest-area", "bf16").propagation.precision == "bf16"

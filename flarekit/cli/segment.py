@@ -22,6 +22,8 @@ from flarekit.cli.options import (
     Workers,
     device_for,
 )
+from flarekit.cli.propagate import known_precision
+from flarekit.config.propagation import PRECISIONS, PropagationConfig
 from flarekit.config.reference import BACKENDS, SELECTIONS, SamplingConfig, SelectionConfig
 from flarekit.config.segment import OutputConfig, SegmentConfig
 from flarekit.errors import PartialFailure, UsageError
@@ -140,6 +142,14 @@ def segment(
             "--no-propagation", rich_help_panel=METHOD, help="Run the reference module on every slice instead."
         ),
     ] = False,
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision",
+            rich_help_panel=METHOD,
+            help=f"Of the propagation's arithmetic: {', '.join(PRECISIONS)}; auto is fp16 on a CUDA GPU, else fp32.",
+        ),
+    ] = PropagationConfig.precision,
     challenge: Challenge = False,
     series: Series = None,
     hu_offset: HuOffset = "auto",
@@ -173,7 +183,7 @@ def segment(
         report=report,
         colours=colours,
     )
-    config = _config(sample_every, max_references, slices_per_organ, selection)
+    config = _config(sample_every, max_references, slices_per_organ, selection, precision)
     image, offset = _one_of(case, source), parse_offset(hu_offset)
     target = device_for(backend, device)
     propagation = None if no_propagation else propagation_model
@@ -289,10 +299,13 @@ def _refuse_many(workers: int, scheduler: str | None) -> None:
         )
 
 
-def _config(sample_every: int | None, max_references: int, slices_per_organ: int, selection: str) -> SegmentConfig:
+def _config(
+    sample_every: int | None, max_references: int, slices_per_organ: int, selection: str, precision: str
+) -> SegmentConfig:
     if selection not in SELECTIONS:
         raise UsageError(f"unknown selection {selection!r}", remedy=f"Use one of {', '.join(SELECTIONS)}.")
     return SegmentConfig(
         sampling=SamplingConfig(every=sample_every),
         selection=SelectionConfig(strategy=selection, slices_per_organ=slices_per_organ, max_references=max_references),
+        propagation=PropagationConfig(precision=known_precision(precision)),
     )
