@@ -352,6 +352,12 @@ def test_a_checkpoint_that_is_not_there_is_missed_before_anything_is_done(place:
     assert not (place / "rounds" / "stores").exists()
 
 
+def test_both_checkpoints_of_an_init_are_looked_for(place: Path, run_cli) -> None:
+    path = write_config(place, ('arch = "tiny"', 'arch = "tiny"\ninit = "starter-reference@1, nobody@1"'))
+    outcome = run_cli("selftrain", "run", path.name)
+    assert outcome.code == 5 and "unknown checkpoint 'nobody@1'" in outcome.stderr
+
+
 def test_a_test_case_without_labels_is_missed_before_anything_is_done(place: Path, run_cli) -> None:
     (place / "data" / "test" / "labels" / "test1.nii.gz").unlink()
     outcome = run_cli("selftrain", "run", write_config(place, more='[test]\ncases = ["data/test"]\n').name)

@@ -71,8 +71,9 @@ class _Cycle:
 
     def check(self) -> None:
         """Raises now what would end the run hours later: a checkpoint or a test label map that is not there."""
-        for name in (*self.config.rounds.first, *([self.config.run.init] if self.config.run.init else [])):
-            self.registry.card(name)
+        started = self.config.run.init.split(",") if self.config.run.init else []
+        for name in (*self.config.rounds.first, *started):
+            self.registry.card(name.strip())
         if self.config.labelling.propagation_model:
             self.registry.card(self.config.labelling.propagation_model)
         if self.config.test:
