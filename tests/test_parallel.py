@@ -151,6 +151,7 @@ def test_a_scheduler_that_dies_is_an_error(tmp_path):
 @pytest.mark.slow
 def test_a_scheduler_that_falls_silent_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster_module, "_PATIENCE_S", 1.0)
+    monkeypatch.setattr(cluster_module, "_SILENCE_S", 1.0)
     with dask_cluster(tmp_path) as cluster, pytest.raises(MissingDependency, match="no scheduler answers"):
         for _ in run_cases(square_slowly, range(100), scheduler=cluster.address):
             cluster.scheduler.send_signal(signal.SIGSTOP)

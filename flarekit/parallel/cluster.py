@@ -17,6 +17,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _PATIENCE_S = 30.0  # with no result for so long, look whether the cluster still has workers
+_SILENCE_S = 180.0  # a scheduler says nothing while it imports what it is sent, and torch takes a busy machine long
 _RESTART_S = 60.0  # a worker that a nanny starts anew is back in seconds
 
 
@@ -72,7 +73,7 @@ def _executor(client: Any) -> Iterator[Any]:
 def _room(client: Any, address: str) -> int:
     """How many cases the cluster may hold: what it works on, and as many on their way. At least one."""
     try:
-        return max(1, 2 * sum(client.nthreads(callback_timeout=_PATIENCE_S).values()))
+        return max(1, 2 * sum(client.nthreads(callback_timeout=_SILENCE_S).values()))
     except OSError as error:
         raise no_answer(address) from error
 
