@@ -163,6 +163,18 @@ def test_another_setting_is_another_step(bench: Bench) -> None:
     assert names.masks_name("a@1", None, SegmentConfig()) == names.masks_name("a@1", None, sparse)
 
 
+def test_a_setting_that_a_later_flarekit_adds_changes_no_name(bench: Bench, monkeypatch) -> None:
+    config = read_ablation(bench.write())
+
+    def given() -> tuple[str, ...]:
+        pair, masks = names.pair_name("a", config, config.rows[0], 0), names.masks_name("a@1", "b@1", SegmentConfig())
+        return pair, masks, names.stcn_name("a", config), names.labels_name(config, config.rows[3], ("a@1",))
+
+    before, plain = given(), toml.to_dict
+    monkeypatch.setattr(names.toml, "to_dict", lambda config: plain(config) | {"later": [1, 2]})
+    assert given() == before
+
+
 def test_a_propagation_network_can_be_named(bench: Bench, run_cli) -> None:
     publish_tiny("carrier", kind="propagation")
     rows = [{"name": "propagated", "cps": False, "propagation": True}]

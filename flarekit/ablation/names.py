@@ -1,7 +1,7 @@
 """What the steps of an ablation are called: by what they depend on, so that rows share what is the same for them.
 
-A name ends in a digest of its settings. A setting that is changed gives a step another name, and what was made with
-the old one stays as it is.
+A name ends in a digest of the settings that are not the default ones. A setting that is changed gives a step another
+name, and what was made with the old one stays as it is; a setting that a later flarekit adds changes no name.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Any
 
 from flarekit.config import toml
 from flarekit.config.ablation import AblationConfig, AblationRow
+from flarekit.config.consensus import ConsensusConfig
 from flarekit.config.segment import SegmentConfig
-from flarekit.config.training import CPSConfig, STCNTrainingConfig
+from flarekit.config.training import CPSConfig, LoopConfig, STCNTrainingConfig
 
 _DIGITS = 8
 
@@ -33,7 +34,8 @@ def pair_name(prefix: str, config: AblationConfig, row: AblationRow, seed: int) 
 
 def labels_name(config: AblationConfig, row: AblationRow, members: tuple[str, ...]) -> str:
     """Of a folder of pseudo-labels that these checkpoints make."""
-    return f"{'cps' if row.cps else 'supervised'}-{row.windows}-{_digest(members, toml.to_dict(config.consensus))}"
+    trust = _own(config.consensus, ConsensusConfig())
+    return f"{'cps' if row.cps else 'supervised'}-{row.windows}-{_digest(members, trust)}"
 
 
 def student_name(prefix: str, config: AblationConfig, row: AblationRow, labels: str) -> str:
@@ -50,15 +52,27 @@ def stcn_name(prefix: str, config: AblationConfig) -> str:
 
 def masks_name(reference: str, propagation: str | None, segment: SegmentConfig) -> str:
     """Of a folder of masks by checkpoints (NAME@VERSION with their weights' digest)."""
-    chain = None if propagation is None else (propagation, toml.to_dict(segment))
+    chain = None if propagation is None else (propagation, _own(segment, SegmentConfig()))
     return f"{reference.split('@')[0]}-{'slices' if propagation is None else 'chain'}-{_digest(reference, chain)}"
 
 
 def _settings(training: CPSConfig | STCNTrainingConfig) -> dict[str, Any]:
-    """Those that change what is learned."""
-    settings = toml.to_dict(training)
-    settings["loop"] = {key: value for key, value in settings["loop"].items() if key not in ("save_every", "workers")}
-    return settings
+    """Those of its own that change what is learned."""
+    loop = replace(training.loop, save_every=LoopConfig.save_every, workers=LoopConfig.workers)
+    return _own(replace(training, loop=loop), type(training)())
+
+
+def _own(config: Any, default: Any) -> dict[str, Any]:
+    """What of a configuration is not as by default."""
+    return _difference(toml.to_dict(config), toml.to_dict(default))
+
+
+def _difference(given: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
+    found = {}
+    for key in (given.keys() | default.keys()) - {key for key in given if given[key] == default.get(key)}:
+        value, usual = given.get(key), default.get(key)
+        found[key] = _difference(value, usual) if isinstance(value, dict) and isinstance(usual, dict) else value
+    return found
 
 
 def _digest(*parts: Any) -> str:
