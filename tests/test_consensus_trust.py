@@ -52,6 +52,12 @@ def test_a_case_of_which_no_organ_is_trusted_is_rejected():
     assert result == Verdict(kept=False, reason="no organ reaches 0.9: liver 0.500, spleen 0.800")
 
 
+def test_an_organ_that_nobody_else_votes_on_is_not_trusted():
+    result = verdict([[0.95, np.nan, np.nan]], 0.9, per_organ=True, found=(1, 1, 0))
+    assert result == Verdict(kept=True, reason="1 of 2 organs reach 0.9; ignored: spleen without a score", ignored=(2,))
+    assert not verdict([[np.nan] * 3], 0.0, per_organ=True, found=(1, 0, 0)).kept
+
+
 def test_an_organ_that_is_nowhere_is_background_and_not_doubted():
     result = verdict([[0.95, np.nan, np.nan]], 0.9, per_organ=True, found=(1, 0, 0))
     assert result == Verdict(kept=True, reason="1 of 1 organs reach 0.9")

@@ -227,7 +227,7 @@ def test_wrong_models_and_thresholds_are_refused(published, cases, tmp_path, run
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["labels/a.nii.gz", "rejected/a.nii.gz", "dataset.json"])
+@pytest.mark.parametrize("name", ["labels/a.nii.gz", "rejected/a.nii.gz", "dataset.json", "ledger.csv"])
 def test_files_that_no_ledger_knows_of_are_never_written_over(published, cases, tmp_path, run_cli, name):
     truth = tmp_path / "out" / name
     truth.parent.mkdir(parents=True)

@@ -49,6 +49,7 @@ class RoundSettings:
     backend: str | None = None  # what ran the reference modules; None in records of version 1, which do not say
     hu_offset_asked: str | None = None  # --hu-offset; None in records of version 1
     previous: str | None = None  # the folder whose masks the score compares with
+    ids: tuple[int, ...] | None = None  # of the organs in the written masks; None in records that do not say
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
@@ -59,9 +60,8 @@ class RoundSettings:
     def differences(self, other: RoundSettings) -> list[str]:
         """Names of the settings that are not the same; one that either does not know is held to be the same."""
         differ = [f.name for f in fields(self) if getattr(self, f.name) != getattr(other, f.name)]
-        unknown = [
-            name for name in ("backend", "hu_offset_asked") if None in (getattr(self, name), getattr(other, name))
-        ]
+        optional = ("backend", "hu_offset_asked", "ids")
+        unknown = [name for name in optional if None in (getattr(self, name), getattr(other, name))]
         return [name for name in differ if name not in unknown]
 
 
@@ -192,7 +192,8 @@ def _drop_torn_line(path: Path) -> None:
 
 def _from_version_2(data: dict[str, Any]) -> tuple[RoundSettings, Record]:
     names = {f.name for f in fields(RoundSettings)}
-    common = {name: data[name] for name in names}
+    common = {name: data[name] for name in names - {"ids"}}
+    common["ids"] = tuple(data["ids"]) if data.get("ids") is not None else None
     common["members"] = tuple(MemberEntry(**entry) for entry in data["members"])
     common["organs"] = tuple(data["organs"])
     own = {key: value for key, value in data.items() if key not in names | {"format", "version"}}

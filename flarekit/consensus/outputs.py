@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from flarekit.consensus.ledger import LEDGER, recorded_files
+from flarekit.consensus.table import TABLE
 from flarekit.data import nnunet
 from flarekit.data.layouts import DESCRIPTION, CaseFiles
+from flarekit.errors import OutputError
 from flarekit.files import output_errors, refuse_existing, write_json, write_text
 from flarekit.labels import IGNORE, LabelSet
 from flarekit.volumes import Volume, write_labels, write_map
@@ -45,18 +47,34 @@ class Outputs:
         """The folder of the kept masks, by its name."""
         return nnunet.LABELS if self.layout == "nnunet" else PLAIN_MASKS
 
+    def refuse_inputs(self, images: Iterable[Path], label_maps: Iterable[Path]) -> None:
+        """Raises OutputError where files that are read lie in a folder that is written to: no option replaces them.
+
+        `label_maps` are folders, `images` files; images may lie beside the folders of the masks.
+        """
+        written = {PLAIN_MASKS, nnunet.LABELS, nnunet.IMAGES, REJECTED_MASKS, UNCERTAINTY}
+        folders = {(self.folder / name).resolve() for name in written}
+        for path in images:
+            if path.resolve().parent in folders:
+                raise _is_read(path)
+        for path in label_maps:
+            if path.resolve() in folders | {self.folder.resolve()}:
+                raise _is_read(path)
+
     def prepare(self, *, overwrite: bool = False) -> None:
         """An empty ledger where there is none; with `overwrite` the files of the one there are removed, others stay.
 
-        Raises OutputError when masks, images or a dataset.json lie there without a ledger (and without `overwrite`).
+        Raises OutputError when masks, images, a dataset.json or a table lie there without a ledger (and without
+        `overwrite`).
         """
         if self.ledger.exists() and not overwrite:
             return
-        for name in (self.masks, REJECTED_MASKS, UNCERTAINTY, nnunet.IMAGES, DESCRIPTION):
+        for name in (self.masks, REJECTED_MASKS, UNCERTAINTY, nnunet.IMAGES, DESCRIPTION, TABLE):
             refuse_existing(self.folder / name, overwrite=overwrite)
         for name in recorded_files(self.ledger):
-            with output_errors(self.folder / name):
-                (self.folder / name).unlink(missing_ok=True)
+            for file in (self.folder / name, *nnunet.images_of(self.folder / name)):
+                with output_errors(file):
+                    file.unlink(missing_ok=True)
         write_text(self.ledger, "", overwrite=overwrite)
 
     def describe(self, kept: int) -> None:
@@ -92,3 +110,7 @@ class Outputs:
         table[: len(ids)] = ids
         table[IGNORE] = self.labels.ignore_id or 0
         return table[classes]
+
+
+def _is_read(path: Path) -> OutputError:
+    return OutputError("is read and would be written over", where=path, remedy="Choose another output folder.")

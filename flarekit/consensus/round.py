@@ -73,7 +73,14 @@ class Round:
             backend=self.backend,
             hu_offset_asked=" ".join(sorted({str(case.hu_offset) for case in cases})),
             previous=self.previous.name if self.previous else None,
+            ids=self.outputs.labels.ids,
         )
+
+    def refuse_inputs(self, cases: Sequence[CaseFiles]) -> None:
+        """Raises OutputError where what is read would be written over."""
+        sources = [source for source in (*self.sources, self.previous) if isinstance(source, MaskSource)]
+        folders = [folder for source in sources for folder in source.folders]
+        self.outputs.refuse_inputs([case.image for case in cases], folders)
 
 
 def run_round(
@@ -89,9 +96,11 @@ def run_round(
     `workers` and `scheduler` are as `flarekit.parallel.run_cases` takes them; each process loads the members once. A
     case that cannot be labelled is recorded as failed, and tried again by a later run. `overwrite` starts anew.
     Raises InputError or UsageError when the ledger there was made otherwise, OutputError when nothing can be
-    written, or when masks lie there that no ledger knows of, and what members raise that cannot be opened.
+    written, when masks lie there that no ledger knows of, or when what is read lies where masks are written, and what
+    members raise that cannot be opened.
     """
     round_ = replace(round_, output=round_.output.absolute())  # workers may stand in other folders
+    round_.refuse_inputs(cases)
     try:
         members = _open(round_.sources, round_.labels, round_.previous, _threads(workers))
         say_where_preprocessing_differs(members.values())

@@ -56,10 +56,14 @@ def ignore_untrusted(plane: np.ndarray, masks: Sequence[np.ndarray], untrusted: 
 
 
 def _judge_organs(means: np.ndarray, found: np.ndarray, names: Sequence[str], threshold: float) -> Verdict:
-    untrusted = np.flatnonzero(found & (means < threshold))  # False for NaN: where nothing is compared
+    untrusted = np.flatnonzero(found & ~(means >= threshold))  # also NaN: a member found it where all others abstain
     trusted = int(found.sum()) - len(untrusted)
-    listed = ", ".join(f"{names[int(organ)]} {means[organ]:.3f}" for organ in untrusted)
+    listed = ", ".join(f"{names[int(organ)]} {_number(means[organ])}" for organ in untrusted)
     if trusted == 0:
         return Verdict(kept=False, reason=f"no organ reaches {threshold:g}: {listed}")
     reason = f"{trusted} of {int(found.sum())} organs reach {threshold:g}" + (f"; ignored: {listed}" if listed else "")
     return Verdict(kept=True, reason=reason, ignored=tuple(int(organ) + 1 for organ in untrusted))
+
+
+def _number(score: float) -> str:
+    return "without a score" if np.isnan(score) else f"{score:.3f}"

@@ -52,13 +52,24 @@ def place_image(case: CaseFiles, volume: Volume, folder: Path) -> Path:
     A .nii.gz in HU that SimpleITK places where flarekit does becomes a hard link, which takes no space (a copy on
     another file system); everything else is written anew. Raises OutputError.
     """
-    target = folder / IMAGES / f"{case.name}_0000{ENDING}"
+    target = _image(folder, case.name)
     if not _serves_as_it_is(case, volume):
         write_volume(target, volume, overwrite=True)
     elif not _linked(case.image.resolve(), target):
         with atomic_path(target, overwrite=True) as temporary:
             shutil.copyfile(case.image, temporary)
     return target
+
+
+def images_of(label_map: Path) -> list[Path]:
+    """Where `place_image` puts the image that a label map in labelsTr goes with; none for one in another folder."""
+    if label_map.parent.name != LABELS:
+        return []
+    return [_image(label_map.parent.parent, label_map.name.removesuffix(ENDING))]
+
+
+def _image(folder: Path, case: str) -> Path:
+    return folder / IMAGES / f"{case}_0000{ENDING}"
 
 
 def _serves_as_it_is(case: CaseFiles, volume: Volume) -> bool:
