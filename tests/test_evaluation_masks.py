@@ -99,6 +99,21 @@ def test_official_slices_are_those_of_the_files_third_axis() -> None:
     assert official.dice["aorta"] == pytest.approx(2 * 24 / (24 + 30))
 
 
+def test_official_scores_do_not_depend_on_how_the_prediction_was_stored() -> None:
+    predicted, true = aorta(3, 6), aorta(2, 6)
+    predicted[5, 1, 1:4] = 0
+    grid = np.diag([1.0, 2.0, 3.0, 1.0])
+    turned = np.array([[0.0, -1, 0, 4], [0, 0, 2, 0], [3, 0, 0, 0], [0, 0, 0, 1]])  # as (K, -I, J)
+    predicted, true = predicted.transpose(2, 1, 0)[:5], true.transpose(2, 1, 0)[:5]
+    volumes = (
+        Volume.from_source(predicted, grid),
+        Volume.from_source(predicted.transpose(2, 0, 1)[:, ::-1], turned),
+    )
+    truth, official = Volume.from_source(true, grid), ScoringRules(official=True)
+    plain, other = (score_volumes("a", volume, truth, ORGANS, official) for volume in volumes)
+    assert 0 < plain.dice["aorta"] < 1 and other == plain
+
+
 def test_tolerances_come_from_the_names_or_from_the_user() -> None:
     lesions = LabelSet(name="mine", names=("liver", "lesion"), ids=(1, 2))
     assert ScoringRules.of(lesions).tolerance_mm == {"liver": 5.0}

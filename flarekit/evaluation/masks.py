@@ -4,9 +4,9 @@ An organ absent from both masks scores 1, from one of them 0. The aorta, the inf
 whose ends a label map cuts off anywhere, are scored on the slices from their first labelled one to their last.
 
 FLARE22's own script (FLARE22_DSC_NSD_Eval.py of the organisers' repository) differs, and `official` rules follow it:
-that last slice is left out, NSD is 0 where Dice lies below 0.2, slices are those of the file's third axis, and the
-spacing is the header's, as float32. Where a tubular organ is labelled on one slice alone that script stops with an
-error; here it is scored on that slice.
+that last slice is left out, NSD is 0 where Dice lies below 0.2, slices are those of the third axis of the truth's
+file, and the spacing is that header's, as float32. Where a tubular organ is labelled on one slice alone that script
+stops with an error; here it is scored on that slice.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def score_volumes(case: str, predicted: Volume, true: Volume, organs: Sequence[s
     Voxels whose true class is IGNORE do not count. NSD is left out for organs without a tolerance.
     """
     if rules.official:
-        arrays, spacing_mm = (predicted.to_source_axes(), true.to_source_axes()), header_spacing_mm(true)
-        return score_arrays(case, *arrays, organs, spacing_mm=spacing_mm, axial=2, rules=rules)
+        arrays = true.like(predicted.array).to_source_axes(), true.to_source_axes()  # however a prediction is stored
+        return score_arrays(case, *arrays, organs, spacing_mm=header_spacing_mm(true), axial=2, rules=rules)
     return score_arrays(case, predicted.array, true.array, organs, spacing_mm=true.spacing_mm, axial=0, rules=rules)
 
 
