@@ -124,6 +124,20 @@ def test_where_the_masks_themselves_are_not_the_overlay_will_do(stores: Path) ->
     assert torch.equal(again.labelled[-1].classes([3]), first.labelled[-1].classes([3]))
 
 
+def test_an_overlay_of_another_case_is_refused_where_the_masks_are_not(stores: Path) -> None:
+    write_store(stores / "more", [SHAPES[0]] * 2, labelled=None, seed=3)
+    given = {"case30": masks(organ=1)["case10"], "case31": masks(organ=2)["case10"]}
+    folder = write_pseudo_labels(stores / "pseudo", stores / "more", given)
+    named = Stores(labelled=(stores / "labelled",), unlabelled=(stores / "more",), pseudo_labels=(folder,))
+    first = gather(named, NATIVE, seed=0)
+    (folder / "overlay" / "case31.h5").write_bytes((folder / "overlay" / "case30.h5").read_bytes())
+    assert gather(named, NATIVE, seed=0).fingerprint() == first.fingerprint()  # made again from its mask
+    (folder / "overlay" / "case31.h5").write_bytes((folder / "overlay" / "case30.h5").read_bytes())
+    (folder / "labels" / "case31.nii.gz").unlink()
+    with pytest.raises(InputError, match=r"case31\.h5: is the overlay of another CT than 'case31'"):
+        gather(named, NATIVE, seed=0)
+
+
 def test_the_last_of_several_rounds_counts(stores: Path) -> None:
     first = write_pseudo_labels(stores / "first", stores / "unlabelled", masks(organ=1))
     newer = masks(organ=2)

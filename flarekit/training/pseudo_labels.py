@@ -16,6 +16,7 @@ from tqdm import tqdm
 from flarekit.checkpoints import Provenance, Registry
 from flarekit.config.preprocessing import PreprocessingConfig
 from flarekit.consensus.ledger import LEDGER, MemberEntry, Record, RoundSettings, read_ledger
+from flarekit.data.case_file import StoredCase
 from flarekit.data.network_case import NetworkCase
 from flarekit.data.overlay import Overlay, write_overlay
 from flarekit.data.store import SliceStore
@@ -164,16 +165,26 @@ def _overlaid(case: NetworkCase, given: PseudoLabels, labels: LabelSet) -> Netwo
     record, stored = given.kept[case.name], case.store.case(case.name)
     assert record.mask is not None
     mask, path = given.folder / record.mask, given.folder / OVERLAYS / f"{case.name}.h5"
-    if not _is_current(path, mask):
+    if not _is_current(path, mask, stored):
         write_overlay(path, mask, stored, _in_files(given.folder, labels))
     return NetworkCase(case.store, case.name, case.config, overlay=Overlay(path))
 
 
-def _is_current(path: Path, mask: Path) -> bool:
-    """Whether the overlay there is of this mask; of one that lies elsewhere it has to be."""
+def _is_current(path: Path, mask: Path, stored: StoredCase) -> bool:
+    """Whether the overlay there is of this case and mask. Raises InputError where only another can be had."""
     if not path.is_file():
         return False
-    return not mask.exists() or Overlay(path).header.labels_sha256 == sha256(mask)
+    header, of_case = Overlay(path).header, stored.header
+    fits = (header.source_sha256, header.source.shape) == (of_case.source_sha256, of_case.source.shape)
+    if mask.exists():
+        return fits and header.labels_sha256 == sha256(mask)
+    if not fits:
+        raise InputError(
+            f"is the overlay of another CT than {of_case.name!r}",
+            where=path,
+            remedy=f"Bring {mask.name} along, which it can be made from again.",
+        )
+    return True
 
 
 def _in_files(folder: Path, labels: LabelSet) -> LabelSet:
