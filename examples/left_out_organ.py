@@ -35,13 +35,17 @@ OPTIMISER = ("--schedule", "poly", "--clip-norm", "5", "--save-every", "50")
 NARROW = ("--crop", "128", "--iterations", "450", "--validate-every", "450", "--lr", "5e-4", "--warmup", "50")
 WIDE = ("--crop", "192", "--iterations", "160", "--validate-every", "160", "--lr", "3e-4", "--warmup", "10")
 MODELS = {"left-out": ("--leave-out", ",".join(LEFT_OUT)), "all": ()}  # options of each training
+RIVALS = "rivals"  # what needs no network
 METHODS = {  # titles of the table's columns
     "all": "trained on them",
     "left-out": "left out",
+    "all+outlines": "trained on them, with outlines",
     "left-out+outlines": "left out, with outlines",
     "copy": "copy",
     "interpolation": "interpolation",
 }
+
+Scores = dict[str, dict[str, dict[str, float]]]  # Dice of a case by "every n", method and organ
 
 
 def main() -> None:
@@ -53,12 +57,14 @@ def main() -> None:
     arguments = parser.parse_args()
     study = Study(labels=arguments.labels.resolve(), out=arguments.out.resolve(), threads=arguments.threads)
     study.paint()
+    done = [RIVALS]
     for model, options in MODELS.items():
         study.train(model, *NARROW, *options)
         study.train(f"{model}-wide", *WIDE, *options, "--init", f"{model}@1")
-    table = markdown(study.scores())
-    (study.out / "left_out_organ.md").write_text(table)
-    print(table)
+        done.append(model)
+        table = markdown(study.scores(done))
+        (study.out / "left_out_organ.md").write_text(table)
+        print(table)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,17 +98,19 @@ class Study:
         resume = ["--resume"] if (self.out / "runs" / name / "config.toml").is_file() else []
         self._run("train", "stcn", "--name", name, *stores, *COMMON, *OPTIMISER, *options, *resume)
 
-    def scores(self) -> list[dict[str, dict[str, dict[str, float]]]]:
-        """Dice of every test case, by "every n", method and organ."""
-        folder = self.out / "test" / "labelled"
-        return [self._case_scores(image, folder / "labels") for image in sorted((folder / "images").iterdir())]
+    def scores(self, who: list[str]) -> list[Scores]:
+        """The scores of every test case, of these models and of the rivals."""
+        images = sorted((self.out / "test" / "labelled" / "images").iterdir())
+        cases = [[self._case_scores(image, each) for each in who] for image in images]
+        return [{n: {k: v for part in parts for k, v in part[n].items()} for n in parts[0]} for parts in cases]
 
-    def _case_scores(self, image: Path, truths: Path) -> dict[str, dict[str, dict[str, float]]]:
+    def _case_scores(self, image: Path, who: str) -> Scores:
         name = image.name.replace("_0000", "")
-        kept = self.out / "scores" / f"{name}.json"
+        kept = self.out / "scores" / who / f"{name}.json"
         if not kept.is_file():
-            found = score(image, truths / name, self.out / "home" / "checkpoints", threads=self.threads)
-            kept.parent.mkdir(exist_ok=True)
+            truth = self.out / "test" / "labelled" / "labels" / name
+            found = score(image, truth, who, self.out / "home" / "checkpoints", threads=self.threads)
+            kept.parent.mkdir(parents=True, exist_ok=True)
             temporary = kept.with_suffix(".part")
             temporary.write_text(json.dumps(found, indent=2) + "\n")
             temporary.replace(kept)
@@ -117,8 +125,8 @@ class Study:
             sys.exit(f"`flarekit {' '.join(arguments)}` ended with {done.returncode}")
 
 
-def score(image: Path, truth: Path, checkpoints: Path, *, threads: int) -> dict[str, dict[str, dict[str, float]]]:
-    """Dice of one case by "every n", method and organ; only the organs that were left out are drawn."""
+def score(image: Path, truth: Path, who: str, checkpoints: Path, *, threads: int) -> Scores:
+    """The scores of one case, of a model or of the rivals; only the organs that were left out are drawn."""
     import torch
 
     from flarekit.checkpoints import Registry
@@ -128,17 +136,19 @@ def score(image: Path, truth: Path, checkpoints: Path, *, threads: int) -> dict[
     from flarekit.volumes import read_labels, read_volume
 
     torch.set_num_threads(threads)
-    print("scoring", image.name, flush=True)
+    print("scoring", who, "on", image.name, flush=True)
     ct, organs = read_volume(image), [FLARE22.class_of(organ) for organ in LEFT_OUT]
     classes = FLARE22.to_classes(read_labels(truth, like=ct).array)
     drawn = np.where(np.isin(classes, organs), classes, 0).astype(np.uint8)
-    fillers = rival_fillers(len(drawn), ct.spacing_mm[1:])
-    for model in MODELS:
-        loaded = Registry(checkpoints).load(f"{model}-wide", kind="propagation")
-        for name, use in ((model, False), (f"{model}+outlines", True)):
-            if name in METHODS:
-                config = PropagationConfig(outlines=OutlineConfig(use=use))
-                fillers[name] = propagation_filler(ct, loaded, config, torch.device("cpu"))
+    if who == RIVALS:
+        fillers = rival_fillers(len(drawn), ct.spacing_mm[1:])
+    else:
+        loaded, cpu = Registry(checkpoints).load(f"{who}-wide", kind="propagation"), torch.device("cpu")
+        alone = PropagationConfig(outlines=OutlineConfig(use=False))
+        fillers = {
+            who: propagation_filler(ct, loaded, alone, cpu),
+            f"{who}+outlines": propagation_filler(ct, loaded, PropagationConfig(), cpu),
+        }
     return {
         str(every): {
             name: {
@@ -151,13 +161,15 @@ def score(image: Path, truth: Path, checkpoints: Path, *, threads: int) -> dict[
     }
 
 
-def markdown(cases: list[dict[str, dict[str, dict[str, float]]]]) -> str:
+def markdown(cases: list[Scores]) -> str:
     """The table for people: mean Dice over cases of each way to fill the slices between drawn ones."""
-    rows = ["| every | organ | " + " | ".join(METHODS.values()) + " |", "| --- " * (len(METHODS) + 2) + "|"]
+    methods = [name for name in METHODS if name in cases[0][str(EVERY[0])]]
+    titles = [METHODS[name] for name in methods]
+    rows = ["| every | organ | " + " | ".join(titles) + " |", "| --- " * (len(titles) + 2) + "|"]
     for every in map(str, EVERY):
         columns = [
             {organ: fmean(c[every][name][organ] for c in cases if organ in c[every][name]) for organ in LEFT_OUT}
-            for name in METHODS
+            for name in methods
         ]
         for organ in LEFT_OUT:
             cells = [f"{column[organ]:.3f}" for column in columns]
