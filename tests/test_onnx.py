@@ -22,6 +22,7 @@ from flarekit.config.architecture import ARCHITECTURES
 from flarekit.data.slices import VolumeSlices
 from flarekit.errors import MissingDependency, OutputError, UsageError
 from flarekit.models import build
+from flarekit.pipeline import models
 from flarekit.reference import ReferenceModule
 from flarekit.reference.onnx import OnnxNetwork
 from flarekit.volumes import Volume, read_labels, read_volume, write_volume
@@ -190,6 +191,7 @@ def test_a_cache_that_cannot_be_written_is_named_before_the_export(exports, tmp_
 
 
 def test_without_the_extra_the_command_says_what_is_missing(published, ct, run_cli, monkeypatch):
+    models._loaded.cache_clear()  # networks that an earlier test loaded are not looked for again
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else found(name))
     outcome = run_cli("segment", ct, "--model", published[0], "--no-propagation", "--backend", "onnx")

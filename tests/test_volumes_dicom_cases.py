@@ -65,7 +65,8 @@ def test_segment_reads_a_zip_and_the_series_that_is_chosen(run_cli, tmp_path):
     with zipfile.ZipFile(tmp_path / "ct.zip", "w") as opened:
         for file in (tmp_path / "ct").rglob("*.dcm"):
             opened.write(file, file.relative_to(tmp_path))
-    command = ("segment", tmp_path / "ct.zip", "-o", tmp_path / "mask.nii.gz", "--model", "ref", "--no-propagation")
+    options = ("-o", tmp_path / "mask.nii.gz", "--model", "ref", "--no-propagation", "--force")  # it is no patient
+    command = ("segment", tmp_path / "ct.zip", *options)
     assert run_cli(*command, "--device", "cpu").code == 3
     assert run_cli(*command, "--device", "cpu", "--series", "7").code == 2
     outcome = run_cli(*command, "--device", "cpu", "--series", "5", "--json")
