@@ -225,6 +225,14 @@ def test_what_cannot_work_is_refused_before_training(bench: Bench, run_cli) -> N
     assert not (out / "runs").exists()
 
 
+def test_a_test_case_that_is_learned_from_is_refused_before_training(bench: Bench, run_cli) -> None:
+    image = bench.folder / "unlabelled/images/p10_0000.nii.gz"
+    (bench.folder / "test/images/p30_0000.nii.gz").write_bytes(image.read_bytes())
+    outcome = run_cli("ablate", bench.write(ROWS), "-o", bench.folder / "out")
+    assert outcome.code == 3 and "stores/unlabelled: holds the test case 'p30'" in outcome.stderr
+    assert outcome.stderr.count("\n") == 1 and not (bench.folder / "out/runs").exists()
+
+
 def test_a_test_case_that_changed_is_refused(bench: Bench, run_cli) -> None:
     config, out = bench.write(ROWS[:1]), bench.folder / "out"
     assert run_cli("ablate", config, "-o", out).code == 0

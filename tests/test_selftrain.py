@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+import torch
 from selftrain_data import write_config, write_data
 from training_setup import TINY, TINY_GRID
 from training_stores import ORGANS
@@ -26,7 +27,7 @@ from flarekit.selftrain import cycle
 from flarekit.selftrain.labelling import NO_PREVIOUS, _consensus
 from flarekit.selftrain.state import RoundLabels, RoundState, RunState, TrainedModel, write_state
 from flarekit.selftrain.stopping import best_round, reason_to_stop
-from flarekit.selftrain.training import ModelPlan, _settings, plan_control, plan_model
+from flarekit.selftrain.training import ModelPlan, _settings, plan_control, plan_model, train_model
 from flarekit.selftrain.workplace import Workplace
 from flarekit.training import runs
 
@@ -182,7 +183,7 @@ def test_trained_checkpoints_serve_as_the_first_rounds_models(
     place: Path, doubles: Doubles, run_cli, monkeypatch
 ) -> None:
     monkeypatch.setattr(cycle, "given_model", lambda name, _: TrainedModel(checkpoint=name, dice=0.5))
-    monkeypatch.setattr(Registry, "card", lambda *_: None)
+    monkeypatch.setattr(Registry, "card", lambda *_, **__: None)
     result = run(place, run_cli, ("models = 2", 'models = 2\nfirst = ["b@3", "a@1"]'))
     assert [model["checkpoint"] for model in result["rounds"][0]["models"]] == ["b@3", "a@1"]
     assert [(plan.name, plan.started_from, plan.seed) for plan in doubles.plans] == [
@@ -200,7 +201,7 @@ def test_a_models_training_is_that_of_its_round(config: SelftrainConfig) -> None
     (done,) = rounds_of(0.5)
     done = replace(done, models=(TrainedModel(checkpoint="x@1"), TrainedModel(checkpoint="y@2")))
     plan = plan_model(config, Workplace(config.folder), done, 2)
-    assert plan == ModelPlan(name="mine-r2-m2", number=2, seed=3, started_from="y@2", pseudo_labels="f")
+    assert plan == ModelPlan(name="mine-r2-m2", number=2, seed=3, started_from="y@2", pseudo_labels=done.labels)
     pretrained = replace(config, run=replace(config.run, encoder_weights="imagenet", init="z@1"))
     settings = _settings(plan, pretrained, Workplace(config.folder))
     assert (settings.init, settings.encoder_weights) == ("y@2", None)
@@ -362,6 +363,48 @@ def test_a_test_case_without_labels_is_missed_before_anything_is_done(place: Pat
     (place / "data" / "test" / "labels" / "test1.nii.gz").unlink()
     outcome = run_cli("selftrain", "run", write_config(place, more='[test]\ncases = ["data/test"]\n').name)
     assert outcome.code == 3 and "test1_0000.nii.gz: has no label map to be scored by" in outcome.stderr
+
+
+@pytest.mark.parametrize("role", ["labelled", "unlabelled", "validation"])
+def test_a_test_case_that_is_learned_from_is_refused_before_anything_is_trained(
+    place: Path, doubles: Doubles, run_cli, role: str
+) -> None:
+    data = place / "data"
+    shutil.copy(data / role / "images" / f"{role}0_0000.nii.gz", data / "test" / "images" / "test1_0000.nii.gz")
+    outcome = run_cli("selftrain", "run", write_config(place, more='[test]\ncases = ["data/test"]\n').name)
+    assert outcome.code == 3 and f"stores/{role}: holds the test case 'test1'" in outcome.stderr
+    assert outcome.stderr.strip().count("\n") <= 3 and doubles.plans == []
+
+
+def test_pseudo_labels_that_changed_within_a_round_are_refused(config: SelftrainConfig) -> None:
+    place = Workplace(config.folder)
+    ledger = place.folder / "round-1" / "ledger.jsonl"
+    ledger.parent.mkdir(parents=True)
+    ledger.write_text("one\n")
+    labels = RoundLabels(folder="round-1", ledger_sha256=sha256(ledger), threshold=0.9, kept=1, rejected=0, failed=0)
+    models = (TrainedModel(checkpoint="a@1"), TrainedModel(checkpoint="b@1"))
+    plan = plan_model(config, place, RoundState(number=1, models=models, labels=labels), 1)
+    ledger.write_text("one\ntwo\n")
+    with pytest.raises(InputError, match=r"ledger\.jsonl: is missing or has changed since round-1 was labelled"):
+        train_model(plan, config, place, Registry.default(), torch.device("cpu"))
+    ledger.unlink()
+    with pytest.raises(InputError, match="is missing or has changed"):
+        train_model(plan, config, place, Registry.default(), torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("models = 2", 'models = 2\nfirst = ["starter-reference@1", "starter-propagation@1"]'), "a reference one is"),
+        (("threshold = 0.0", 'threshold = 0.0\npropagation_model = "starter-reference"'), "a propagation one is"),
+    ],
+)
+def test_a_checkpoint_of_the_wrong_kind_is_missed_before_anything_is_done(
+    place: Path, run_cli, change: tuple[str, str], message: str
+) -> None:
+    outcome = run_cli("selftrain", "run", write_config(place, change).name)
+    assert outcome.code == 5 and message in outcome.stderr
+    assert not (place / "rounds" / "stores").exists()
 
 
 def test_status_of_a_folder_without_a_run_and_of_a_damaged_one(place: Path, run_cli) -> None:

@@ -16,6 +16,7 @@ from flarekit.ablation.steps import Workplace
 from flarekit.checkpoints import Registry
 from flarekit.config.ablation import AblationConfig, AblationRow
 from flarekit.config.run import Stores
+from flarekit.data.apart import require_apart
 from flarekit.data.layouts import LabelledOrgans, find_cases
 from flarekit.data.store import SliceStore
 from flarekit.errors import UsageError
@@ -37,7 +38,9 @@ def run_ablation(config: AblationConfig, folder: Path, device: torch.device) -> 
     OutputError, CheckpointError or TrainingError.
     """
     cases, truth = labelled_cases(config.data.images, config.data.labels), _check(config)
-    require_same_cases(folder, cases, truth.labels)
+    tests = require_same_cases(folder, cases, truth.labels)
+    if config.trains:
+        require_apart(tests, _stores(config).all)
     place = Workplace(folder=folder, config=config, labels=truth.labels, device=device, registry=Registry.default())
     done: list[RowScores] = []
     for row in config.rows:
@@ -64,8 +67,7 @@ def _row(place: Workplace, row: AblationRow, cases: Sequence[Pair], truth: Truth
 
 def _check(config: AblationConfig) -> Truth:
     """What the cases are scored by. Raises before hours of training what would be raised after them."""
-    data, registry = config.data, Registry.default()
-    stores = Stores(labelled=data.labelled, unlabelled=data.unlabelled, validation=data.validation)
+    data, registry, stores = config.data, Registry.default(), _stores(config)
     for path in stores.all:
         SliceStore.open(path)
     if any(row.pseudo_labels and row.model is None for row in config.rows):
@@ -78,3 +80,8 @@ def _check(config: AblationConfig) -> Truth:
         raise UsageError("the rows segment other organs than one another", remedy="Compare what has the same organs.")
     labelled = LabelledOrgans.read(data.dataset, labels) if data.dataset else LabelledOrgans(default=labels.parse(None))
     return Truth(labels=labels, labelled=labelled, rules=ScoringRules.of(labels, config.tolerance))
+
+
+def _stores(config: AblationConfig) -> Stores:
+    data = config.data
+    return Stores(labelled=data.labelled, unlabelled=data.unlabelled, validation=data.validation)

@@ -41,11 +41,11 @@ class Truth:
         }
 
 
-def require_same_cases(folder: Path, cases: Sequence[Pair], labels: LabelSet) -> None:
+def require_same_cases(folder: Path, cases: Sequence[Pair], labels: LabelSet) -> dict[str, str]:
     """Note what the CTs and truths are, or see that they are the ones that were noted; new cases may join.
 
-    Raises InputError where a case's files have changed since its masks were made, and where those of a new case
-    cannot be read, lie on different grids, or hold other labels.
+    The digests of the CTs come back, by case. Raises InputError where a case's files have changed since its masks were
+    made, and where those of a new case cannot be read, lie on different grids, or hold other labels.
     """
     path = folder / CASES
     known: dict[str, list[str]] = json.loads(path.read_text()) if path.exists() else {}
@@ -60,6 +60,7 @@ def require_same_cases(folder: Path, cases: Sequence[Pair], labels: LabelSet) ->
                 remedy="Choose another output folder, or put its old files back.",
             )
     write_json(path, known, overwrite=True)
+    return {case.name: known[case.name][0] for case in cases}
 
 
 def _require_readable(case: Pair, labels: LabelSet) -> None:

@@ -14,6 +14,8 @@ import torch
 from flarekit.checkpoints import Registry
 from flarekit.checkpoints.registry import check_name
 from flarekit.config.selftrain import SelftrainConfig
+from flarekit.data.apart import require_apart
+from flarekit.data.digest import digest
 from flarekit.data.layouts import CaseFiles
 from flarekit.files import output_errors, write_text
 from flarekit.selftrain.comparison import markdown
@@ -21,7 +23,7 @@ from flarekit.selftrain.labelling import label_cases
 from flarekit.selftrain.report import gains_of, tested_arms
 from flarekit.selftrain.state import Control, RoundState, RunState, TrainedModel, write_state
 from flarekit.selftrain.stopping import reason_to_stop
-from flarekit.selftrain.storing import store_cases, stored_unlabelled
+from flarekit.selftrain.storing import ROLES, store_cases, stored_unlabelled
 from flarekit.selftrain.testing import cases_to_test, score_checkpoint, unscored
 from flarekit.selftrain.training import given_model, plan_control, plan_model, train_model
 from flarekit.selftrain.workplace import Workplace
@@ -71,21 +73,24 @@ class _Cycle:
 
     def check(self) -> None:
         """Raises now what would end the run hours later: a checkpoint or a test label map that is not there."""
-        started = self.config.run.init.split(",") if self.config.run.init else []
-        for name in (*self.config.rounds.first, *started):
+        for name in self.config.run.init.split(",") if self.config.run.init else ():
             self.registry.card(name.strip())
+        for name in self.config.rounds.first:
+            self.registry.card(name, kind="reference")
         if self.config.labelling.propagation_model:
-            self.registry.card(self.config.labelling.propagation_model)
+            self.registry.card(self.config.labelling.propagation_model, kind="propagation")
         if self.config.test:
             cases_to_test(self.config)
 
     def store(self) -> None:
-        """Fill the stores."""
-        if self.state.stored:
-            return
-        self.note("storing cases")
-        store_cases(self.config.data, self.place)
-        self._keep(replace(self.state, stored=True, unlabelled=len(self._unlabelled())))
+        """Fill the stores, which no test case is in. Raises InputError where one is."""
+        if not self.state.stored:
+            self.note("storing cases")
+            store_cases(self.config.data, self.place)
+            self._keep(replace(self.state, stored=True, unlabelled=len(self._unlabelled())))
+        if self.config.test and not self.state.test_cases:
+            tests = {case.name: digest(case.image, case.series) for case in cases_to_test(self.config).cases}
+            require_apart(tests, [self.place.store(role) for role in ROLES if getattr(self.config.data, role)])
 
     def rounds(self) -> None:
         """One round after the other."""

@@ -10,8 +10,10 @@ from flarekit.checkpoints import Registry
 from flarekit.config.run import RunSettings, Stores
 from flarekit.config.selftrain import SelftrainConfig
 from flarekit.config.training import CPSConfig
-from flarekit.files import output_errors, remove_leftovers
-from flarekit.selftrain.state import RoundState, TrainedModel
+from flarekit.consensus.ledger import LEDGER
+from flarekit.errors import InputError
+from flarekit.files import output_errors, remove_leftovers, sha256
+from flarekit.selftrain.state import RoundLabels, RoundState, TrainedModel
 from flarekit.selftrain.workplace import Workplace
 from flarekit.training.run_folder import RunFolder
 from flarekit.training.runs import train
@@ -25,7 +27,7 @@ class ModelPlan:
     number: int  # of the model in its round, from 1
     seed: int
     started_from: str | None = None  # a checkpoint to fine-tune; None starts as [train] says
-    pseudo_labels: str | None = None  # the folder of the labels it learns from, within the run's
+    pseudo_labels: RoundLabels | None = None  # that it learns from
     rounds: int = 1  # it has so many rounds' iterations
 
 
@@ -39,7 +41,7 @@ def plan_model(config: SelftrainConfig, place: Workplace, before: RoundState | N
         number=number,
         seed=_seed(config, before.number + 1, number),
         started_from=before.models[number - 1].checkpoint if config.rounds.start == "previous" else None,
-        pseudo_labels=before.labels.folder,
+        pseudo_labels=before.labels,
     )
 
 
@@ -65,7 +67,12 @@ def plan_control(
 def train_model(
     plan: ModelPlan, config: SelftrainConfig, place: Workplace, registry: Registry, device: torch.device
 ) -> TrainedModel:
-    """The checkpoint of a plan: trained, gone on with, or found where it is finished. Raises as `train` does."""
+    """The checkpoint of a plan: trained, gone on with, or found where it is finished.
+
+    Raises InputError where its pseudo-labels are no longer those of their round, and what `train` does.
+    """
+    if plan.pseudo_labels is not None:
+        _require_unchanged(plan.pseudo_labels, place)
     folder = RunFolder(place.runs / plan.name)
     resume = folder.config.is_file()
     if folder.path.is_dir() and not resume:  # killed before it had a configuration
@@ -91,12 +98,23 @@ def _settings(plan: ModelPlan, config: SelftrainConfig, place: Workplace) -> Run
         unlabelled=(place.store("unlabelled"),),
         validation=place.store("validation") if stored else None,
         fold=None if stored else f"{plan.number}/{config.rounds.models}",
-        pseudo_labels=(place.folder / plan.pseudo_labels,) if plan.pseudo_labels else (),
+        pseudo_labels=(place.folder / plan.pseudo_labels.folder,) if plan.pseudo_labels else (),
     )
     settings = replace(config.run, name=plan.name, runs=place.runs, device=config.device, stores=stores)
     if plan.started_from is None:
         return settings
     return replace(settings, init=plan.started_from, encoder_weights=None)  # which the checkpoint's go on from
+
+
+def _require_unchanged(labels: RoundLabels, place: Workplace) -> None:
+    """All models of a round learn from the same labels, those that the state tells of. Raises InputError."""
+    ledger = place.folder / labels.folder / LEDGER
+    if not ledger.is_file() or sha256(ledger) != labels.ledger_sha256:
+        raise InputError(
+            f"is missing or has changed since {labels.folder} was labelled",
+            where=ledger,
+            remedy="Put it back, or start the run in another folder.",
+        )
 
 
 def _seed(config: SelftrainConfig, round_: int, number: int) -> int:
