@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 
 import pytest
 import torch
@@ -80,6 +81,47 @@ def test_a_changed_weight_is_transformed_anew(taken: list[torch.Size]) -> None:
         layer.load_state_dict(Conv3x3(2, 3).state_dict(), assign=True)
         torch.testing.assert_close(layer(x), F.conv2d(x, layer.weight, layer.bias, padding=1), rtol=1e-4, atol=1e-5)
     assert len(taken) == 3
+
+
+@torch.no_grad()
+def test_a_new_weight_is_seen_even_where_the_old_one_lay(taken: list[torch.Size]) -> None:
+    layer, x = Conv3x3(128, 128), drawn(1, 128, 4, 8)
+    wrong = 0
+    for turn in range(8):
+        layer.load_state_dict({name: torch.randn_like(old) for name, old in layer.state_dict().items()}, assign=True)
+        if turn % 2:  # a weight that is never used gives its place in memory to the next one
+            wrong += not torch.allclose(layer(x), F.conv2d(x, layer.weight, layer.bias, padding=1), atol=0.01)
+    assert taken and not wrong
+
+
+@torch.no_grad()
+def test_a_rounded_weight_is_transformed_anew(taken: list[torch.Size]) -> None:
+    layer, x = Conv3x3(32, 16), drawn(1, 32, 4, 8)
+    layer(x)
+    layer.bfloat16().float()
+    torch.testing.assert_close(layer(x), F.conv2d(x, layer.weight, layer.bias, padding=1), rtol=1e-4, atol=1e-5)
+    layer.to("meta")
+    assert len(taken) == 2 and not layer._transformed
+
+
+@torch.no_grad()
+def test_copies_and_files_hold_no_transformed_weights(taken: list[torch.Size]) -> None:
+    layer, x = Conv3x3(2, 3), drawn(1, 2, 4, 8)
+    expected, file = layer(x), io.BytesIO()
+    torch.save(layer, file)
+    file.seek(0)
+    for other in (copy.deepcopy(layer), torch.load(file, weights_only=False)):
+        assert not other._transformed and torch.equal(other(x), expected)
+    assert layer._transformed and set(layer.state_dict()) == {"weight", "bias"}
+
+
+@torch.no_grad()
+def test_no_images_give_none_and_channels_have_to_fit(taken: list[torch.Size]) -> None:
+    layer = Conv3x3(6, 4)
+    assert layer(torch.zeros(0, 6, 9, 5)).shape == (0, 4, 9, 5)
+    for channels in (5, 7):
+        with pytest.raises(RuntimeError):
+            layer(drawn(1, channels, 9, 5))
 
 
 def test_gradients_other_precisions_and_narrow_layers_have_the_plain_way(

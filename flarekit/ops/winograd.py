@@ -56,5 +56,5 @@ def _convolved(x: Tensor, transformed: Tensor, rows: int, columns: int) -> Tenso
 @functools.cache
 def _both_ways(transform: tuple[tuple[float, ...], ...]) -> Tensor:
     """The transform of rows and columns as one matrix, on tiles whose pixels are strung out row by row."""
-    matrix = torch.tensor(transform, dtype=torch.float64)
+    matrix = torch.tensor(transform, dtype=torch.float64, device="cpu")
     return torch.kron(matrix, matrix).float()
