@@ -79,8 +79,8 @@ def propagate(
         str,
         typer.Option(
             "--precision",
-            help=f"What the network computes in: {', '.join(PRECISIONS)}; auto is fp16 on a CUDA GPU and fp32 elsewhere, "
-            "where halves are slow.",
+            help=f"What the network computes in: {', '.join(PRECISIONS)}; auto is fp16 on a CUDA GPU and fp32 "
+            "elsewhere, where halves are slow.",
         ),
     ] = DEFAULTS.precision,
     challenge: Challenge = False,
