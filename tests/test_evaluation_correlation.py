@@ -62,6 +62,16 @@ def test_a_share_holds_one_case_at_least_and_all_of_them_gain_nothing() -> None:
     assert (everything.gain.low, everything.gain.high) == pytest.approx((0.0, 0.0))
 
 
+def test_equal_scores_count_in_equal_parts_whatever_order_cases_come_in() -> None:
+    nothing = best_share(np.zeros(6), DICE, NAMES, share=0.5)
+    assert nothing.dice == pytest.approx(DICE.mean())
+    assert (nothing.gain.value, nothing.gain.low, nothing.gain.high) == pytest.approx((0.0, 0.0, 0.0))
+    tied = best_share(SCORES, DICE, NAMES, share=0.34)  # the best one, and one of the two that are equal
+    assert (tied.cases, tied.dice) == (2, pytest.approx((0.8 + (0.9 + 0.6) / 2) / 2))
+    turned = best_share(SCORES[::-1], DICE[::-1], NAMES[::-1], share=0.34)
+    assert turned.dice == pytest.approx(tied.dice) and turned.gain.value == pytest.approx(tied.gain.value)
+
+
 def test_a_share_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one case"):
         best_share(np.zeros(0), np.zeros(0), [], share=0.7)

@@ -52,22 +52,19 @@ def spearman(scores: np.ndarray, dice: np.ndarray, anatomies: Sequence[str], *, 
 def best_share(
     scores: np.ndarray, dice: np.ndarray, anatomies: Sequence[str], *, share: float, seed: int = 0
 ) -> BestShare:
-    """The mean true Dice of the best-scored `share` (0..1) of N cases, one at least; the last of equals stay out.
+    """The mean true Dice of the best-scored `share` (0..1) of N cases, one at least.
 
-    Raises ValueError without a case.
+    Where only some of equally scored cases fit in, all of them count in equal parts: a score that says nothing gains
+    nothing, in whatever order cases come. Raises ValueError without a case.
     """
     if not len(scores):
         raise ValueError("a share needs at least one case")
-    order = np.argsort(-scores, kind="stable")
-    ordered = dice[order]
 
     def gain(times: np.ndarray) -> np.ndarray:
-        times = times[:, order]
-        taken = _first(times, np.maximum(1, np.round(share * times.sum(axis=1))))
-        return _mean(ordered, taken) - _mean(ordered, times)
+        return _mean(dice, _best(scores, times, share)) - _mean(dice, times)
 
-    count = max(1, round(share * len(scores)))
-    return BestShare(cases=count, dice=float(ordered[:count].mean()), gain=_estimate(gain, anatomies, seed))
+    taken = _best(scores, np.ones((1, len(scores))), share)
+    return BestShare(cases=round(taken.sum()), dice=float(_mean(dice, taken)[0]), gain=_estimate(gain, anatomies, seed))
 
 
 def _estimate(statistic: Callable[[np.ndarray], np.ndarray], anatomies: Sequence[str], seed: int) -> Interval:
@@ -96,10 +93,12 @@ def _correlation(one: np.ndarray, other: np.ndarray, times: np.ndarray) -> np.nd
     return np.divide(together, spread, out=np.full_like(spread, np.nan), where=spread > 1e-9)
 
 
-def _first(times: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """(R, N): how many times each case is among the first `count` (R,), the cases being in order."""
-    before = np.cumsum(times, axis=1) - times
-    return np.clip(count[:, None] - before, 0, times)
+def _best(scores: np.ndarray, times: np.ndarray, share: float) -> np.ndarray:
+    """float64 (R, N): how much of each case is among the best-scored share, where (R, N) says how often it is there."""
+    better, equal = scores > scores[:, None], scores == scores[:, None]
+    before, together = times @ better.T, times @ equal.T
+    count = np.maximum(1, np.round(share * times.sum(axis=1, keepdims=True)))
+    return times * np.clip(count - before, 0, together) / np.maximum(together, 1)
 
 
 def _mean(values: np.ndarray, times: np.ndarray) -> np.ndarray:
