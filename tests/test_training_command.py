@@ -56,6 +56,16 @@ def test_the_confidence_that_pseudo_labels_need_is_recorded(workplace: Workplace
     assert Registry.default().card("sure").training["training"]["confidence"] == 0.7
 
 
+@pytest.mark.parametrize("command", ["cps", "supervised"])
+def test_one_slice_is_too_few_for_deeplab_and_enough_for_transunet(workplace: Workplace, run_cli, command: str) -> None:
+    lone = options(workplace, "lone", "--labelled-batch", 1, *(["--unlabelled-batch", 0] if command == "cps" else []))
+    outcome = run_cli("train", command, *lone, *(["--network", "deeplabv3plus"] if command == "supervised" else []))
+    assert outcome.code == 2 and "two slices a batch" in " ".join(outcome.stderr.split())
+    assert not (workplace.folder / "runs" / "lone").exists()
+    if command == "supervised":
+        assert run_cli("train", command, *lone, "--network", "transunet").code == 0
+
+
 def test_an_organ_left_out_is_neither_followed_nor_scored_and_the_card_says_so(workplace: Workplace, run_cli) -> None:
     command = options(workplace, "blind", "--clips", 1, "--leave-out", "left blob")
     outcome = run_cli("train", "stcn", *command)

@@ -114,6 +114,8 @@ class SupervisedConfig:
         if self.network not in REFERENCE_NETWORKS:
             raise ValueError(f"network is one of {', '.join(REFERENCE_NETWORKS)}, got {self.network!r}")
         _positive(labelled_batch=self.labelled_batch, smoothing=self.smoothing)
+        if self.network == "deeplabv3plus":
+            _enough_for_deeplab(self.labelled_batch)
         _shares(organ_share=self.organ_share)
         _crop(self.crop)
 
@@ -142,6 +144,7 @@ class CPSConfig:
     def __post_init__(self) -> None:
         _positive(labelled_batch=self.labelled_batch, smoothing=self.smoothing)
         _not_negative(unlabelled_batch=self.unlabelled_batch, consistency=self.consistency, rampup=self.rampup or 0)
+        _enough_for_deeplab(self.labelled_batch + self.unlabelled_batch)
         _shares(organ_share=self.organ_share, confidence=self.confidence)
         _crop(self.crop)
 
@@ -188,6 +191,12 @@ def _not_negative(**values: float) -> None:
     for name, value in values.items():
         if value < 0:
             raise ValueError(f"{name} is not negative, got {value}")
+
+
+def _enough_for_deeplab(slices: int) -> None:
+    """Its pyramid normalises the mean of each slice over the batch."""
+    if slices < 2:
+        raise ValueError(f"DeepLabV3+ learns from at least two slices a batch, got {slices}")
 
 
 def _shares(**values: float) -> None:
