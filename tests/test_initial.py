@@ -81,21 +81,29 @@ def test_a_network_the_checkpoint_lacks_is_random_and_of_the_size_asked_for(
 def test_a_pair_starts_from_the_networks_of_two_checkpoints(registry: Registry) -> None:
     seen = Provenance(data=("painted",), licence="CC0", notes="Small.")
     publish(registry, "transunet", provenance=seen)
-    publish(registry, "deeplabv3plus", provenance=replace(seen, data=("real",), pretrained_or_extra_data=True))
-    publish(registry, *NETWORKS)
-    start = checkpoint_networks("reference", "parent@1, parent@2,parent@3", registry, labels=LABELS, seed=3)
+    given = replace(seen, data=("real",), licence="CC-BY", pretrained_or_extra_data=True)
+    publish(registry, "deeplabv3plus", provenance=given)
+    start = checkpoint_networks("reference", "parent@1, parent@2", registry, labels=LABELS, seed=3)
 
     for name, giver in (("transunet", "parent@1"), ("deeplabv3plus", "parent@2")):
-        given = registry.load(giver).networks[name].state_dict()
-        assert all(torch.equal(tensor, given[key]) for key, tensor in start.networks[name].state_dict().items())
-    assert start.parents == ("parent@1", "parent@2", "parent@3")
+        weights = registry.load(giver).networks[name].state_dict()
+        assert all(torch.equal(tensor, weights[key]) for key, tensor in start.networks[name].state_dict().items())
+    assert start.parents == ("parent@1", "parent@2")
     assert start.provenance == Provenance(
-        initialisation="parent@1, parent@2, parent@3",
+        initialisation="parent@1, parent@2",
         data=("painted", "real"),
         pretrained_or_extra_data=True,
-        licence="CC0; unspecified",
+        licence="CC0; CC-BY",
         notes="Small.",
     )
+
+
+@pytest.mark.parametrize("idle", ["parent@2", "parent@1"])
+def test_a_checkpoint_that_gives_nothing_is_no_parent(registry: Registry, idle: str) -> None:
+    publish(registry, *NETWORKS)
+    publish(registry, "deeplabv3plus", provenance=Provenance(data=("never seen",)))
+    with pytest.raises(CheckpointError, match=f"nothing is left for {idle} to give"):
+        checkpoint_networks("reference", f"parent@1,{idle}", registry, labels=LABELS, seed=3)
 
 
 def test_checkpoints_with_different_preprocessing_do_not_make_a_pair(registry: Registry) -> None:

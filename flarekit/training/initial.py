@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from flarekit.checkpoints import Card, Provenance, Registry
+from flarekit.checkpoints import Card, Loaded, Provenance, Registry
 from flarekit.checkpoints.encoder_weights import load_encoder_weights
 from flarekit.config.architecture import ARCHITECTURES, STCNConfig
 from flarekit.config.preprocessing import PREPROCESSING, PreprocessingConfig
@@ -74,7 +74,7 @@ def checkpoint_networks(
         _require_any(card, wanted, kind)
     _require_same_preprocessing(cards)
     torch.manual_seed(seed)
-    givers = {name: source for source in reversed(sources) for name in source.networks if name in wanted}
+    givers = _givers(sources, wanted)
     configs = _sizes(arch, labels.classes, wanted)
     configs |= {name: _resized(source.card.networks[name], labels.classes) for name, source in givers.items()}
     built: dict[str, nn.Module] = {name: build(config) for name, config in configs.items()}
@@ -118,6 +118,20 @@ def with_encoder_weights(initial: Initial, weights: str) -> Initial:
 def _sizes(arch: str, classes: int, names: Sequence[str]) -> dict[str, NetworkConfig]:
     sizes = ARCHITECTURES[arch].for_classes(classes)
     return {name: getattr(sizes, name) for name in names}
+
+
+def _givers(sources: Sequence[Loaded], wanted: Sequence[str]) -> dict[str, Loaded]:
+    """The first of the checkpoints that holds each network. Raises CheckpointError where one gives nothing."""
+    givers: dict[str, Loaded] = {}
+    for source in sources:
+        new = {name: source for name in source.networks if name in wanted and name not in givers}
+        if not new:
+            raise CheckpointError(
+                f"nothing is left for {source.card.reference} to give: the checkpoints before it hold its networks",
+                remedy="Leave it out, or name it first.",
+            )
+        givers |= new
+    return givers
 
 
 def _resized(config: NetworkConfig, classes: int) -> NetworkConfig:
