@@ -16,7 +16,7 @@ from flarekit import files
 from flarekit.data.layouts import CaseFiles
 from flarekit.errors import FlarekitError, OutputError, UsageError
 from flarekit.parallel import Lost, run_cases
-from flarekit.pipeline.batch_report import BATCH_NAMES, COLOUR_NAMES, write_batch_report
+from flarekit.pipeline.batch_report import BATCH_NAMES, COLOUR_NAMES, refuse_foreign, write_batch_report
 from flarekit.pipeline.case import Recipe, segment_case
 from flarekit.pipeline.outputs import OutputFiles
 from flarekit.pipeline.writing import named
@@ -52,11 +52,13 @@ def segment_batch(
     `workers` and `scheduler` as `flarekit.parallel.run_cases` takes them; every process loads the models once. A case
     that is finished, by the same models and settings from the same image, is skipped; what is there otherwise is
     replaced with `overwrite` alone. A line for every case is logged as it ends. Raises OutputError when nothing can
-    be written.
+    be written, or the batch's own files are none of an earlier run's (without `overwrite`); UsageError where a case
+    would be written over another, or over its image.
     """
-    _check_folder(folder, cases, overwrite=overwrite)
+    _refuse_clashes(folder, cases, recipe)
+    refuse_foreign(folder, recipe, overwrite=overwrite)
     if recipe.output.colours:
-        _write_colours(folder, recipe)
+        _write_colours(folder, recipe, overwrite=overwrite)
         recipe = replace(recipe, output=replace(recipe.output, colours=False))
     if scheduler is not None:  # whose workers stand in other folders
         cases, folder = [replace(case, image=case.image.absolute()) for case in cases], folder.absolute()
@@ -112,18 +114,31 @@ def _made_so(case: CaseFiles, outputs: OutputFiles, recipe: Recipe) -> dict[str,
     return report
 
 
-def _check_folder(folder: Path, cases: Sequence[CaseFiles], *, overwrite: bool) -> None:
+def _refuse_clashes(folder: Path, cases: Sequence[CaseFiles], recipe: Recipe) -> None:
     taken = {Path(name).stem for name in (*BATCH_NAMES, *COLOUR_NAMES)}
     if clash := [case.name for case in cases if case.name in taken]:
         raise UsageError(f"a case is called {clash[0]!r}, as a file of the batch itself", remedy="Rename the case.")
-    for name in BATCH_NAMES:
-        files.require_writable(folder / name)
+    images = {case.image.resolve(): case.name for case in cases}
+    owners: dict[Path, str] = {}
+    for case in cases:
+        outputs = outputs_of(case, folder, recipe)
+        for path in (*outputs.written, outputs.sidecar):
+            others = (owners.setdefault(path, case.name), images.get(path.resolve(), case.name))
+            if other := [name for name in others if name != case.name]:
+                raise UsageError(
+                    f"the case {case.name!r} would be written over a file of the case {other[0]!r}",
+                    where=path,
+                    remedy="Rename one of them, or choose another folder.",
+                )
 
 
-def _write_colours(folder: Path, recipe: Recipe) -> None:
+def _write_colours(folder: Path, recipe: Recipe, *, overwrite: bool) -> None:
+    """Raises OutputError where other tables are there: a folder's masks have one numbering."""
     texts = (itk_snap(named(recipe.labels)), slicer(named(recipe.labels)))
     for name, text in zip(COLOUR_NAMES, texts, strict=True):
-        files.write_text(folder / name, text, overwrite=True)
+        path = folder / name
+        if not path.is_file() or path.read_bytes() != text.encode():
+            files.write_text(path, text, overwrite=overwrite)
 
 
 def _failed(case: CaseFiles, reason: str, folder: Path) -> CaseOutcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,17 @@ FORMAT = {"format": "flarekit-batch", "version": 1}
 BATCH_NAMES = ("batch.json", "batch.csv")
 INDEX_NAME = "index.html"
 COLOUR_NAMES = ("labels_itksnap.txt", "labels.ctbl")
+
+
+def refuse_foreign(folder: Path, recipe: Recipe, *, overwrite: bool) -> None:
+    """Raises OutputError where a file of these names was not written by an earlier batch; not with `overwrite`.
+
+    To be called before long work: also where the folder cannot be written to.
+    """
+    is_batch = _is_batch(folder / BATCH_NAMES[0])
+    for name in (*BATCH_NAMES, *([INDEX_NAME] if recipe.output.report else [])):
+        files.refuse_existing(folder / name, overwrite=overwrite or is_batch)
+        files.require_writable(folder / name)
 
 
 def write_batch_report(folder: Path, outcomes: Sequence[CaseOutcome], recipe: Recipe) -> None:
@@ -41,6 +53,14 @@ def batch_json(outcomes: Sequence[CaseOutcome], recipe: Recipe) -> dict[str, Any
         "counts": {status: sum(o.status == status for o in outcomes) for status in _statuses(outcomes)},
         "cases": [_case(outcome) for outcome in outcomes],
     }
+
+
+def _is_batch(path: Path) -> bool:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.get("format") == FORMAT["format"]
 
 
 def _case(outcome: CaseOutcome) -> dict[str, Any]:

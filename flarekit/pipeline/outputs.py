@@ -99,8 +99,10 @@ class OutputFiles:
         if not self.config.split:
             require_writable_format(self.mask)
         replaced = overwrite or self._is_left_over()
+        numbering = self.config.label_map  # one of those that have a name, or a file
+        read = [path for path in (image, None if numbering is None else Path(numbering)) if path is not None]
         for target in (*self.written, self.sidecar):
-            files.refuse_input(target, *([] if image is None else [image]))
+            files.refuse_input(target, *read)
             files.refuse_existing(target, overwrite=replaced)
             files.require_writable(target)
         return replaced
@@ -112,6 +114,22 @@ class OutputFiles:
         except (OSError, ValueError):
             return None
         return found if isinstance(found, dict) else None
+
+    def remove_earlier(self) -> None:
+        """Remove what the JSON there lists of an earlier run and this one does not write. Raises OutputError."""
+        listed = (self.report() or {}).get("outputs")
+        folder, keep = self.sidecar.parent, set(self.names)
+        for name in listed if isinstance(listed, list) else ():
+            if isinstance(name, str) and name not in keep and self._could_write(name):
+                with files.output_errors(folder / name):
+                    (folder / name).unlink()
+
+    def _could_write(self, name: str) -> bool:
+        """Whether this is a file there, and called as those of a case with this JSON."""
+        path = Path(name)
+        if ".." in path.parts or path.is_absolute() or not (self.sidecar.parent / path).is_file():
+            return False
+        return self.config.split or path.parts[0].startswith(self.sidecar.stem)
 
     def _is_left_over(self) -> bool:
         return self.report() == UNFINISHED | {"outputs": self.names}

@@ -47,7 +47,14 @@ def write_case(
     *,
     overwrite: bool,
 ) -> None:
-    """All files of a case, `report` last as its JSON, with the time it took added. Raises OutputError."""
+    """All files of a case, `report` last as its JSON, with the time it took added. Raises OutputError.
+
+    With `overwrite`, files of an earlier run that are not written again go; without it, what another run wrote in the
+    meantime stays.
+    """
+    for path in (*outputs.written, outputs.sidecar):
+        files.refuse_existing(path, overwrite=overwrite)
+    outputs.remove_earlier()
     watch = Stopwatch()
     with unfinished(outputs):
         with watch.stage("write"):
