@@ -365,6 +365,26 @@ def test_a_test_case_without_labels_is_missed_before_anything_is_done(place: Pat
     assert outcome.code == 3 and "test1_0000.nii.gz: has no label map to be scored by" in outcome.stderr
 
 
+def test_scores_that_are_lost_damaged_or_of_other_files_are_made_again(place: Path, doubles: Doubles, run_cli) -> None:
+    more = '[test]\ncases = ["data/test"]\n'
+    result = run(place, run_cli, more=more)
+    scores, labels = place / "rounds" / "test", place / "data" / "test" / "labels"
+    for change in (
+        lambda: shutil.rmtree(scores / "mine-r1-m1@1"),
+        lambda: (scores / "mine-r1-m1@1" / "test0.json").write_text("{"),
+    ):
+        doubles.tested.clear()
+        change()
+        assert run(place, run_cli, more=more) == result and doubles.tested == ["mine-r1-m1@1"]
+    of_file = scores / "mine-r2-m1@1" / "test0.json"
+    files = [sha256(place / "data/test/images/test0_0000.nii.gz"), sha256(labels / "test0.nii.gz")]
+    write_json(of_file, json.loads(of_file.read_text()) | {"files_sha256": files}, overwrite=True)
+    doubles.tested.clear()
+    assert run(place, run_cli, more=more) == result and doubles.tested == []
+    shutil.copy(labels / "test1.nii.gz", labels / "test0.nii.gz")
+    assert run(place, run_cli, more=more) == result and doubles.tested == ["mine-r2-m1@1"]
+
+
 @pytest.mark.parametrize("role", ["labelled", "unlabelled", "validation"])
 def test_a_test_case_that_is_learned_from_is_refused_before_anything_is_trained(
     place: Path, doubles: Doubles, run_cli, role: str

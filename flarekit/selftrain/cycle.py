@@ -15,7 +15,6 @@ from flarekit.checkpoints import Registry
 from flarekit.checkpoints.registry import check_name
 from flarekit.config.selftrain import SelftrainConfig
 from flarekit.data.apart import require_apart
-from flarekit.data.digest import digest
 from flarekit.data.layouts import CaseFiles
 from flarekit.files import output_errors, write_text
 from flarekit.selftrain.comparison import markdown
@@ -89,7 +88,7 @@ class _Cycle:
             store_cases(self.config.data, self.place)
             self._keep(replace(self.state, stored=True, unlabelled=len(self._unlabelled())))
         if self.config.test and not self.state.test_cases:
-            tests = {case.name: digest(case.image, case.series) for case in cases_to_test(self.config).cases}
+            tests = {name: image for name, (image, _) in cases_to_test(self.config).digests.items()}
             require_apart(tests, [self.place.store(role) for role in ROLES if getattr(self.config.data, role)])
 
     def rounds(self) -> None:
@@ -110,12 +109,14 @@ class _Cycle:
 
     def test(self) -> None:
         """Score the test cases with the models of every round and of the control."""
-        if self.config.test is None or self.state.test_cases:
+        if self.config.test is None:
             return
         found = cases_to_test(self.config)
         models = [model for each in self.state.rounds for model in each.models]
         models += self.state.control.models if self.state.control else ()
         todo = [model for model in models if unscored(model.checkpoint, found, self.place)]
+        if self.state.test_cases and not todo:
+            return
         for number, model in enumerate(todo, start=1 + len(models) - len(todo)):
             self._announce(f"testing model {number} of {len(models)}, {model.checkpoint}")
             score_checkpoint(model.checkpoint, found, self.place, self.registry, self.device)

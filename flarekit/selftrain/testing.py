@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -16,10 +18,12 @@ from tqdm import tqdm
 from flarekit.checkpoints import Registry
 from flarekit.config.segment import SegmentConfig
 from flarekit.config.selftrain import SelftrainConfig
-from flarekit.data.layouts import CaseFiles, CaseList, find_cases
+from flarekit.data.digest import digest
+from flarekit.data.layouts import CaseFiles, find_cases
 from flarekit.errors import InputError
 from flarekit.evaluation import CaseScores, score_case
 from flarekit.files import write_json
+from flarekit.labels import LabelSet
 from flarekit.pipeline.segment import segment
 from flarekit.reference import ReferenceModule
 from flarekit.selftrain.workplace import Workplace
@@ -27,24 +31,36 @@ from flarekit.volumes import read_labels, read_volume, require_same_grid
 from flarekit.volumes.hu import parse_offset
 
 
-def cases_to_test(config: SelftrainConfig) -> CaseList:
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """The test cases."""
+
+    cases: tuple[CaseFiles, ...]
+    labels: LabelSet
+
+    @cached_property
+    def digests(self) -> dict[str, list[str]]:
+        """SHA-256 of every case's CT and of its label map, by case. Raises InputError."""
+        return {case.name: [digest(case.image, case.series), digest(_label_of(case))] for case in self.cases}
+
+
+def cases_to_test(config: SelftrainConfig) -> HeldOut:
     """The test cases. Raises InputError where one has no label map."""
     assert config.test is not None
     offset = parse_offset(config.data.hu_offset)
     found = find_cases(list(config.test.cases), dataset_json=config.data.dataset, hu_offset=offset)
     for case in found.cases:
-        if case.label is None:
-            raise InputError("has no label map to be scored by", where=case.image, remedy="Leave it out of [test].")
-    return found
+        _label_of(case)
+    return HeldOut(cases=tuple(found.cases), labels=found.labels)
 
 
-def unscored(reference: str, found: CaseList, place: Workplace) -> list[CaseFiles]:
-    """The cases that a checkpoint has no scores of yet."""
-    return [case for case in found.cases if not _file(place, reference, case).is_file()]
+def unscored(reference: str, found: HeldOut, place: Workplace) -> list[CaseFiles]:
+    """The cases that a checkpoint has no scores of yet, or none of the files as they are. Raises InputError."""
+    return [case for case in found.cases if not _is_scored(_file(place, reference, case), found.digests[case.name])]
 
 
 def score_checkpoint(
-    reference: str, found: CaseList, place: Workplace, registry: Registry, device: torch.device
+    reference: str, found: HeldOut, place: Workplace, registry: Registry, device: torch.device
 ) -> None:
     """Write the checkpoint's scores of the cases that have none. Raises InputError, CheckpointError or OutputError."""
     todo = unscored(reference, found, place)
@@ -57,7 +73,8 @@ def score_checkpoint(
         )
     for case in tqdm(todo, desc=f"testing {reference}", unit="case", disable=None, leave=False):
         scores = _score(case, found, module)
-        write_json(_file(place, reference, case), {"case": scores.case, "dice": scores.dice}, overwrite=True)
+        known = {"case": scores.case, "dice": scores.dice, "files_sha256": found.digests[case.name]}
+        write_json(_file(place, reference, case), known, overwrite=True)
 
 
 def read_scores(reference: str, cases: Sequence[str], place: Workplace) -> list[CaseScores]:
@@ -65,13 +82,28 @@ def read_scores(reference: str, cases: Sequence[str], place: Workplace) -> list[
     return [_read(place.scores(reference) / f"{name}.json") for name in cases]
 
 
-def _score(case: CaseFiles, found: CaseList, module: ReferenceModule) -> CaseScores:
-    assert case.label is not None
+def _is_scored(path: Path, digests: list[str]) -> bool:
+    """Whether a file holds scores of files with these digests; one that does not say of which is held to do so."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return data.get("files_sha256", digests) == digests
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _label_of(case: CaseFiles) -> Path:
+    if case.label is None:
+        raise InputError("has no label map to be scored by", where=case.image, remedy="Leave it out of [test].")
+    return case.label
+
+
+def _score(case: CaseFiles, found: HeldOut, module: ReferenceModule) -> CaseScores:
+    label = _label_of(case)
     volume = read_volume(case.image, hu_offset=case.hu_offset)
-    truth = read_labels(case.label, like=volume)
+    truth = read_labels(label, like=volume)
     require_same_grid(volume, truth)
     mask = segment(volume, module, None, SegmentConfig()).classes
-    classes = found.labels.to_classes(truth.array, where=case.label)
+    classes = found.labels.to_classes(truth.array, where=label)
     names = found.labels.names
     return score_case(case.name, mask, classes, names).only({names[c - 1] for c in case.labelled})
 
