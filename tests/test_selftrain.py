@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -190,6 +191,22 @@ def test_trained_checkpoints_serve_as_the_first_rounds_models(
         ("mine-r2-m1", "b@3", 2),
         ("mine-r2-m2", "a@1", 3),
     ]
+
+
+def test_first_models_that_may_have_seen_the_fold_they_are_judged_on_are_named(
+    place: Path, doubles: Doubles, run_cli, monkeypatch
+) -> None:
+    cards = {"a@1": "1/2", "b@1": "1/2"}
+    trained = {name: SimpleNamespace(training={"stores": {"fold": fold}}) for name, fold in cards.items()}
+    monkeypatch.setattr(Registry, "card", lambda _, name, **__: trained[name])
+    monkeypatch.setattr(cycle, "given_model", lambda name, _: TrainedModel(checkpoint=name, dice=0.5))
+    first = ("models = 2", 'models = 2\nfirst = ["a@1", "b@1"]')
+    folds = write_config(place, first, ('validation = ["data/validation"]\n', ""))
+    outcome = run_cli("selftrain", "run", folds.name)
+    assert outcome.code == 0 and "a@1" not in outcome.stderr
+    assert "b@1 was not trained without fold 2/2: later rounds may be judged on cases it learned" in outcome.stderr
+    shutil.rmtree(place / "rounds")
+    assert "b@1" not in run_cli("selftrain", "run", write_config(place, first).name).stderr
 
 
 @pytest.fixture

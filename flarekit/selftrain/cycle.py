@@ -24,7 +24,13 @@ from flarekit.selftrain.state import Control, RoundState, RunState, TrainedModel
 from flarekit.selftrain.stopping import reason_to_stop
 from flarekit.selftrain.storing import ROLES, store_cases, stored_unlabelled
 from flarekit.selftrain.testing import cases_to_test, score_checkpoint, unscored
-from flarekit.selftrain.training import given_model, plan_control, plan_model, train_model
+from flarekit.selftrain.training import (
+    given_model,
+    plan_control,
+    plan_model,
+    say_where_fold_was_seen,
+    train_model,
+)
 from flarekit.selftrain.workplace import Workplace
 from flarekit.training.lock import only_process
 
@@ -74,8 +80,8 @@ class _Cycle:
         """Raises now what would end the run hours later: a checkpoint or a test label map that is not there."""
         for name in self.config.run.init.split(",") if self.config.run.init else ():
             self.registry.card(name.strip())
-        for name in self.config.rounds.first:
-            self.registry.card(name, kind="reference")
+        for number, name in enumerate(self.config.rounds.first, start=1):
+            say_where_fold_was_seen(self.registry.card(name, kind="reference"), name, number, self.config)
         if self.config.labelling.propagation_model:
             self.registry.card(self.config.labelling.propagation_model, kind="propagation")
         if self.config.test:
@@ -87,7 +93,7 @@ class _Cycle:
             self.note("storing cases")
             store_cases(self.config.data, self.place)
             self._keep(replace(self.state, stored=True, unlabelled=len(self._unlabelled())))
-        if self.config.test and not self.state.test_cases:
+        if self.config.test:
             tests = {name: image for name, (image, _) in cases_to_test(self.config).digests.items()}
             require_apart(tests, [self.place.store(role) for role in ROLES if getattr(self.config.data, role)])
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 
 import torch
 
-from flarekit.checkpoints import Registry
+from flarekit.checkpoints import Card, Registry
 from flarekit.config.run import RunSettings, Stores
 from flarekit.config.selftrain import SelftrainConfig
 from flarekit.config.training import CPSConfig
@@ -17,6 +18,8 @@ from flarekit.selftrain.state import RoundLabels, RoundState, TrainedModel
 from flarekit.selftrain.workplace import Workplace
 from flarekit.training.run_folder import RunFolder
 from flarekit.training.runs import train
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +92,16 @@ def given_model(reference: str, registry: Registry) -> TrainedModel:
     """A checkpoint that was trained elsewhere, as one of a round. Raises CheckpointError."""
     card = registry.card(reference)
     return TrainedModel(checkpoint=card.reference, dice=card.metrics.get("dice"))
+
+
+def say_where_fold_was_seen(card: Card, name: str, number: int, config: SelftrainConfig) -> None:
+    """Warn of a given first model that may have learned from the fold that its followers are validated on."""
+    stores = card.training.get("stores") if not config.data.validation and config.rounds.start == "previous" else None
+    fold = f"{number}/{config.rounds.models}"
+    if isinstance(stores, dict) and stores.get("fold") != fold:
+        logger.warning(
+            "%s was not trained without fold %s: later rounds may be judged on cases it learned from.", name, fold
+        )
 
 
 def _settings(plan: ModelPlan, config: SelftrainConfig, place: Workplace) -> RunSettings:
