@@ -102,8 +102,15 @@ def read_numbering(name: str) -> Mapping[str, int]:
 
 def _loaded(path: Path) -> Any:
     text = path.read_text(encoding="utf-8-sig")
-    data = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
+    data = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text, object_pairs_hook=_once)
     return data.get("labels", data) if isinstance(data, dict) else data
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object's members, by name. Raises ValueError where a name is there twice."""
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise ValueError("a name is there twice")
+    return dict(pairs)
 
 
 def _checked(data: Any) -> dict[str, int]:
@@ -114,6 +121,8 @@ def _checked(data: Any) -> dict[str, int]:
             raise ValueError(f"the id of {organ!r} lies in 1..{_LARGEST}, got {number!r}")
     if len(set(data.values())) != len(data):
         raise ValueError("two organs have the same id")
+    if len({_plain(organ) for organ in data}) != len(data):
+        raise ValueError("an organ is there twice")
     return {organ: number for organ, number in data.items() if number}
 
 

@@ -58,6 +58,13 @@ def test_a_file_that_makes_no_sense_is_refused_by_what_is_wrong(tmp_path, text):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ['{"block": 1, "Block": 2, "pea": 3}', '{"block": 1, "block": 2, "pea": 3}'])
+def test_an_organ_with_two_ids_is_refused(tmp_path, text):
+    (tmp_path / "ids.json").write_text(text)
+    with pytest.raises(InputError, match="is there twice"):
+        WrittenLabels.of(TWO, label_map=str(tmp_path / "ids.json"))
+
+
 def test_an_organ_without_an_id_is_named_unless_it_is_left_out(tmp_path):
     (tmp_path / "ids.toml").write_text("block = 1")
     with pytest.raises(UsageError, match="pea"):

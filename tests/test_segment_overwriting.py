@@ -1,4 +1,4 @@
-"""What `flarekit segment` finds in its output's place stays unless --overwrite is given, and never mixes with its own."""
+"""What `flarekit segment` finds in its output's place stays without --overwrite, and never mixes with its own."""
 
 from __future__ import annotations
 
