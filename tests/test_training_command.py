@@ -77,6 +77,12 @@ def test_an_organ_left_out_is_neither_followed_nor_scored_and_the_card_says_so(w
     assert written["training"]["leave_out"] == ["left blob"]
 
 
+def test_not_every_organ_can_be_left_out(workplace: Workplace, run_cli) -> None:
+    outcome = run_cli("train", "stcn", *options(workplace, "blind", "--leave-out", "left blob,right blob,bar"))
+    assert outcome.code == 2 and "--leave-out leaves no organ to follow" in outcome.stderr
+    assert not (workplace.folder / "runs" / "blind").exists()
+
+
 def test_an_unknown_organ_cannot_be_left_out(workplace: Workplace, run_cli) -> None:
     outcome = run_cli("train", "stcn", *options(workplace, "blind", "--leave-out", "tail"))
     assert outcome.code == 2 and "unknown organ 'tail'" in outcome.stderr

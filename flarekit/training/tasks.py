@@ -10,7 +10,7 @@ from torch import nn
 
 from flarekit.config.training import REFERENCE_NETWORKS, CPSConfig, STCNTrainingConfig, SupervisedConfig
 from flarekit.data.datasets import ClipBatches, CPSBatches, Share
-from flarekit.errors import TrainingError
+from flarekit.errors import TrainingError, UsageError
 from flarekit.models.stcn import STCN
 from flarekit.training.cps import CPSObjective
 from flarekit.training.data import TrainingData
@@ -34,7 +34,10 @@ class Training:
 
 
 def training_of(config: TrainingConfig) -> Training:
-    """The training that a configuration describes. Its `make_task` raises TrainingError where cases are wanting."""
+    """The training that a configuration describes.
+
+    Its `make_task` raises TrainingError where cases are wanting, UsageError where every organ is left out.
+    """
     if isinstance(config, SupervisedConfig):
         return _supervised(config)
     return _cps(config) if isinstance(config, CPSConfig) else _stcn(config)
@@ -66,6 +69,8 @@ def _stcn(config: STCNTrainingConfig) -> Training:
         network = networks["stcn"]
         assert isinstance(network, STCN)
         left_out = [data.labels.class_of(organ) for organ in config.leave_out]
+        if len(set(left_out)) == len(data.labels.names):
+            raise UsageError("--leave-out leaves no organ to follow", remedy="Name fewer organs.")
 
         def validate() -> Score:
             return score_propagation(network, data.validation, data.labels, left_out=left_out)
