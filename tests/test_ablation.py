@@ -262,6 +262,11 @@ def test_rows_need_the_cases_they_learn_from(bench: Bench) -> None:
             read_ablation(bench.write(data={**data, missing: []}))
 
 
+def test_one_labelled_slice_a_batch_is_too_few_for_a_row_of_labels_alone(bench: Bench) -> None:
+    with pytest.raises(InputError, match="row 'supervised' learns from labels alone: .* two slices a batch"):
+        read_ablation(bench.write(training={**TRAINING, "labelled_batch": 1}))
+
+
 def test_gains_are_paired_over_cases_and_stand_in_the_table() -> None:
     rules, cases, card = ScoringRules(tolerance_mm={"liver": 5.0}), ("a", "b", "c"), publish_tiny("pair")
     first = [CaseScores(case=name, dice={"liver": 0.1 * n}, nsd={"liver": 0.5}) for n, name in enumerate(cases)]

@@ -94,6 +94,8 @@ class AblationConfig:
             return
         if row.cps and not self.training.unlabelled_batch:
             raise ValueError(f"row {row.name!r} trains by CPS, and training.unlabelled_batch is 0")
+        if not row.cps and self.training.labelled_batch < 2:
+            raise ValueError(f"row {row.name!r} learns from labels alone: DeepLabV3+ needs two slices a batch")
         if (row.cps or row.pseudo_labels) and not self.data.unlabelled:
             raise ValueError(f"row {row.name!r} needs data.unlabelled")
         if row.pseudo_labels and not self.data.unlabelled_images:
