@@ -148,8 +148,10 @@ def test_pixels_of_an_unsure_label_have_no_influence_on_pseudo_supervision() -> 
     student = planes(0.7, 0.4, 0.1).log().requires_grad_()
     loss = pseudo_supervision_loss(student, teacher.requires_grad_(), smoothing=1.0, confidence=0.6)
     without = pseudo_supervision_loss(student[..., :2], teacher[..., :2], smoothing=1.0)
-    assert loss.item() == pytest.approx(without.item()) != pytest.approx(
-        pseudo_supervision_loss(student, teacher, smoothing=1.0).item()
+    assert (
+        loss.item()
+        == pytest.approx(without.item())
+        != pytest.approx(pseudo_supervision_loss(student, teacher, smoothing=1.0).item())
     )
     loss.sum().backward()
     assert teacher.grad is None and student.grad is not None
