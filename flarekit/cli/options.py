@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flarekit.config.propagation import PRECISIONS
 from flarekit.config.reference import BACKENDS
+from flarekit.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +25,14 @@ Backend = Annotated[
         "--backend",
         help=f"What runs the reference module: {', '.join(BACKENDS)}. onnx (install flarekit[onnx]) is faster on a "
         "CPU, and runs there only; it exports the networks once. The propagation is always run by torch.",
+    ),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        help=f"What the propagation computes in: {', '.join(PRECISIONS)}; auto is fp16 on a CUDA GPU and fp32 "
+        "elsewhere, where halves are slow.",
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
@@ -78,3 +88,20 @@ def device_for(backend: str, name: str) -> torch.device:
     from flarekit.models import device
 
     return device.device_for(backend, name)
+
+
+def known_precision(name: str) -> str:
+    """The precision of that name. Raises UsageError."""
+    if name not in PRECISIONS:
+        raise UsageError(f"--precision is one of {', '.join(PRECISIONS)}, got {name!r}")
+    return name
+
+
+def chosen_ids(organs: str | None, labels: LabelSet) -> set[int] | None:
+    """The label ids that `--organs` names, None where it is not given. Raises UsageError."""
+    if organs is None:
+        return None
+    wanted = [organ.strip() for organ in organs.split(",") if organ.strip()]
+    if not wanted:
+        raise UsageError(f"{organs!r} names no organ", remedy="Write liver,spleen or label ids such as 1,3.")
+    return {int(o) if o.isdecimal() and len(o) < 10 else labels.ids[labels.class_of(o) - 1] for o in wanted}

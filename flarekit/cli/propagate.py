@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from flarekit.cli import console
 from flarekit.cli.options import (
@@ -17,72 +14,56 @@ from flarekit.cli.options import (
     Json,
     LabelsFile,
     Overwrite,
+    Precision,
     Series,
+    chosen_ids,
+    known_precision,
     label_set,
     resolve_device,
 )
-from flarekit.config.propagation import PRECISIONS, OutlineConfig, PropagationConfig
-from flarekit.errors import UsageError
+from flarekit.cli.propagate_options import (
+    After,
+    Before,
+    Case,
+    Dense,
+    Masks,
+    MemoryBudgetMb,
+    MemoryEvery,
+    Model,
+    Organs,
+    Outlines,
+    Output,
+    Partial,
+    Refine,
+    Slices,
+    TopK,
+)
+from flarekit.config.propagation import OutlineConfig, PropagationConfig
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from flarekit.labels import LabelSet
 
 DEFAULTS = PropagationConfig()
 
 
 def propagate(
-    case: Annotated[Path, typer.Argument(help="The CT.")],
-    masks: Annotated[Path, typer.Argument(help="A label map on the CT's grid, drawn on some slices.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The label map to write.")],
-    slices: Annotated[
-        str | None,
-        typer.Option(
-            "--slices",
-            help="The annotated slices, 10,20,30 or first:stop:step, counted from 0 along the CT file's axial axis: "
-            "an empty one says that nothing is there. Without it, the slices that hold a label.",
-        ),
-    ] = None,
-    organs: Annotated[
-        str | None, typer.Option("--organs", help="Carry these only: names or label ids, comma-separated.")
-    ] = None,
-    model: Annotated[str, typer.Option("--model", help="Propagation checkpoint.")] = "starter-propagation",
-    top_k: Annotated[
-        int, typer.Option("--top-k", min=0, help="Memory tokens read for each place; 0 reads all.")
-    ] = DEFAULTS.top_k or 0,
-    before: Annotated[
-        int | None, typer.Option("--before", min=0, help="Fill so many slices below an annotated one; all without.")
-    ] = DEFAULTS.before,
-    after: Annotated[
-        int | None, typer.Option("--after", min=0, help="Fill so many slices above an annotated one; all without.")
-    ] = DEFAULTS.after,
-    memory_every: Annotated[
-        int, typer.Option("--memory-every", min=0, help="Remember every Nth propagated slice too; 0 none.")
-    ] = DEFAULTS.memory_every,
-    memory_budget_mb: Annotated[
-        int, typer.Option("--memory-budget-mb", min=1, help="Room for all that is remembered, annotated slices first.")
-    ] = DEFAULTS.memory_budget_mb,
-    partial: Annotated[
-        bool, typer.Option("--partial", help="A slice shows some organs only: look on it for those it does not hold.")
-    ] = False,
-    refine: Annotated[
-        bool, typer.Option("--refine", help="Find annotated slices anew too, which smooths what was drawn.")
-    ] = DEFAULTS.refine,
-    outlines: Annotated[
-        bool, typer.Option(help="Let the outlines of near annotated slices count beside the network.")
-    ] = DEFAULTS.outlines.use,
-    dense: Annotated[
-        bool, typer.Option("--dense", help="Look for all organs on the whole of every slice: slow, to compare with.")
-    ] = DEFAULTS.dense,
-    precision: Annotated[
-        str,
-        typer.Option(
-            "--precision",
-            help=f"What the network computes in: {', '.join(PRECISIONS)}; auto is fp16 on a CUDA GPU and fp32 "
-            "elsewhere, where halves are slow.",
-        ),
-    ] = DEFAULTS.precision,
+    case: Case,
+    masks: Masks,
+    output: Output,
+    slices: Slices = None,
+    organs: Organs = None,
+    model: Model = "starter-propagation",
+    top_k: TopK = DEFAULTS.top_k or 0,
+    before: Before = DEFAULTS.before,
+    after: After = DEFAULTS.after,
+    memory_every: MemoryEvery = DEFAULTS.memory_every,
+    memory_budget_mb: MemoryBudgetMb = DEFAULTS.memory_budget_mb,
+    partial: Partial = False,
+    refine: Refine = DEFAULTS.refine,
+    outlines: Outlines = DEFAULTS.outlines.use,
+    dense: Dense = DEFAULTS.dense,
+    precision: Precision = DEFAULTS.precision,
     challenge: Challenge = False,
     dataset: LabelsFile = None,
     series: Series = None,
@@ -137,20 +118,3 @@ def organ_table(report: Mapping) -> Table:
     ]
     title = f"From {len(report['annotated'])} annotated slices to {len(report['filled'])} others"
     return console.table(title, ("organ", "mL", "mean confidence", "lowest"), rows)
-
-
-def known_precision(name: str) -> str:
-    """The precision of that name. Raises UsageError."""
-    if name not in PRECISIONS:
-        raise UsageError(f"--precision is one of {', '.join(PRECISIONS)}, got {name!r}")
-    return name
-
-
-def chosen_ids(organs: str | None, labels: LabelSet) -> set[int] | None:
-    """The label ids that `--organs` names, None where it is not given. Raises UsageError."""
-    if organs is None:
-        return None
-    wanted = [organ.strip() for organ in organs.split(",") if organ.strip()]
-    if not wanted:
-        raise UsageError(f"{organs!r} names no organ", remedy="Write liver,spleen or label ids such as 1,3.")
-    return {int(o) if o.isdecimal() and len(o) < 10 else labels.ids[labels.class_of(o) - 1] for o in wanted}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from flarekit.cli import console
 from flarekit.cli.options import (
@@ -20,7 +18,24 @@ from flarekit.cli.options import (
     Workers,
     device_for,
 )
-from flarekit.config.consensus import COMBINATIONS, LAYOUTS, SCORES, ConsensusConfig
+from flarekit.cli.pseudolabel_options import (
+    Combine,
+    Inputs,
+    Layout,
+    Models,
+    Output,
+    Overwrite,
+    PerOrgan,
+    Predictions,
+    Previous,
+    PropagationModel,
+    RoundNumber,
+    Score,
+    Threshold,
+    Uncertainty,
+    WriteRejected,
+)
+from flarekit.config.consensus import ConsensusConfig
 from flarekit.config.reference import BACKENDS
 from flarekit.errors import PartialFailure, UsageError
 
@@ -37,65 +52,20 @@ EPILOG = """Examples:
 
 
 def pseudolabel(
-    inputs: Annotated[list[Path], typer.Argument(help="CTs, or folders of them.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the masks, ledger.jsonl and ledger.csv.")],
-    models: Annotated[str, typer.Option("--models", help="Reference checkpoints that vote, with commas between.")] = "",
-    predictions: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--predictions",
-            help="A folder of finished label maps that votes too, NAME.nii.gz for the case NAME; as TITLE=FOLDER "
-            "it is called TITLE. Its dataset.json names its ids. May be given several times.",
-        ),
-    ] = None,
-    propagation_model: Annotated[
-        str | None,
-        typer.Option(
-            "--propagation-model",
-            help="Have the models label a few slices and this checkpoint carry them to the others, as segment does. "
-            "Such a mask votes with full certainty. Without it the models label every slice.",
-        ),
-    ] = None,
-    threshold: Annotated[
-        float, typer.Option("--threshold", help="The score a case is kept with, 0..1.")
-    ] = DEFAULT.threshold,
-    per_organ: Annotated[
-        bool,
-        typer.Option(
-            "--per-organ", help="Judge every organ by itself: one below the threshold becomes 'ignore' in the mask."
-        ),
-    ] = DEFAULT.per_organ,
-    score: Annotated[
-        str,
-        typer.Option(
-            "--score",
-            help=f"{', '.join(SCORES)}: Dice of each member against the consensus (the paper) or against that of the "
-            "others, IoU over thirds (the authors' code), or 1 - the share of voxels that changed since --previous.",
-        ),
-    ] = DEFAULT.score,
-    combine: Annotated[
-        str,
-        typer.Option("--combine", help=f"{' or '.join(COMBINATIONS)}: summed, or a vote a member and voxel."),
-    ] = DEFAULT.combine,
-    previous: Annotated[
-        Path | None,
-        typer.Option(
-            "--previous",
-            help="The output of the round before, for instability; a case it rejected needs its --write-rejected.",
-        ),
-    ] = None,
-    uncertainty: Annotated[
-        bool, typer.Option("--uncertainty", help="Write maps of the entropy of the mean probabilities, 0..1.")
-    ] = DEFAULT.uncertainty,
-    write_rejected: Annotated[
-        bool, typer.Option("--write-rejected", help="Write rejected masks too, to rejected/.")
-    ] = DEFAULT.write_rejected,
-    layout: Annotated[
-        str, typer.Option("--layout", help=f"{' or '.join(LAYOUTS)}: imagesTr and labelsTr, to train nnU-Net v2 on.")
-    ] = DEFAULT.layout,
-    round_number: Annotated[
-        int, typer.Option("--round", min=1, help="Round of training and labelling, for the ledger.")
-    ] = 1,
+    inputs: Inputs,
+    output: Output,
+    models: Models = "",
+    predictions: Predictions = None,
+    propagation_model: PropagationModel = None,
+    threshold: Threshold = DEFAULT.threshold,
+    per_organ: PerOrgan = DEFAULT.per_organ,
+    score: Score = DEFAULT.score,
+    combine: Combine = DEFAULT.combine,
+    previous: Previous = None,
+    uncertainty: Uncertainty = DEFAULT.uncertainty,
+    write_rejected: WriteRejected = DEFAULT.write_rejected,
+    layout: Layout = DEFAULT.layout,
+    round_number: RoundNumber = 1,
     dataset: LabelsFile = None,
     series: Series = None,
     hu_offset: HuOffset = "auto",
@@ -104,9 +74,7 @@ def pseudolabel(
     backend: Backend = BACKENDS[0],
     workers: Workers = 0,
     scheduler: Scheduler = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start anew, over the ledger and masks that are there.")
-    ] = False,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Label CTs with several models, keep the labels they agree on, and record every decision in a ledger.

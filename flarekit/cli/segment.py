@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from flarekit.cli import console
 from flarekit.cli.options import (
@@ -17,13 +15,37 @@ from flarekit.cli.options import (
     HuOffset,
     Json,
     Overwrite,
+    Precision,
     Scheduler,
     Series,
     Workers,
     device_for,
+    known_precision,
 )
-from flarekit.cli.propagate import known_precision
-from flarekit.config.propagation import PRECISIONS, PropagationConfig
+from flarekit.cli.segment_options import (
+    SAMPLING,
+    Case,
+    Colours,
+    Force,
+    LabelMap,
+    MaxReferences,
+    Model,
+    NoPropagation,
+    Organs,
+    Output,
+    Preview,
+    PropagationModel,
+    Report,
+    SampleEvery,
+    SaveProbabilities,
+    Selection,
+    SlicesPerOrgan,
+    Source,
+    Split,
+    Statistics,
+    Uncertainty,
+)
+from flarekit.config.propagation import PropagationConfig
 from flarekit.config.reference import BACKENDS, SELECTIONS, SamplingConfig, SelectionConfig
 from flarekit.config.segment import OutputConfig, SegmentConfig
 from flarekit.errors import PartialFailure, UsageError
@@ -35,127 +57,36 @@ if TYPE_CHECKING:
     from flarekit.pipeline.batch import CaseOutcome
     from flarekit.pipeline.case import Recipe
 
-SAMPLING, SELECTION, OUTPUT = SamplingConfig(), SelectionConfig(), OutputConfig()
-WRITTEN, METHOD = "What is written", "How it is segmented"
+SELECTION, OUTPUT = SelectionConfig(), OutputConfig()
 
 
 def segment(
-    case: Annotated[
-        Path | None,
-        typer.Argument(
-            help="A CT: .nii, .nii.gz, .nrrd, .mha, or DICOM (a folder or its zip); or a folder of CTs.",
-            show_default=False,
-        ),
-    ] = None,
-    source: Annotated[Path | None, typer.Option("-i", "--input", help="The same, as an option.")] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="The label map, CASE_seg.nii.gz here without it; of many cases, a folder."),
-    ] = None,
-    organs: Annotated[
-        str | None,
-        typer.Option("--organs", rich_help_panel=WRITTEN, help="Write these only, as liver,spleen; all without it."),
-    ] = OUTPUT.organs,
-    label_map: Annotated[
-        str | None,
-        typer.Option(
-            "--label-map",
-            rich_help_panel=WRITTEN,
-            help="Ids to write: flare22, totalsegmentator, or a .toml or .json file of organ = id.",
-        ),
-    ] = OUTPUT.label_map,
-    split: Annotated[
-        bool,
-        typer.Option(
-            "--split", rich_help_panel=WRITTEN, help="One file an organ, in a folder (-o), for one label map."
-        ),
-    ] = OUTPUT.split,
-    uncertainty: Annotated[
-        bool,
-        typer.Option("--uncertainty", rich_help_panel=WRITTEN, help="A map of how unsure every voxel is, 0..1."),
-    ] = OUTPUT.uncertainty,
-    save_probabilities: Annotated[
-        bool,
-        typer.Option("--save-probabilities", rich_help_panel=WRITTEN, help="A map of every organ's probability."),
-    ] = OUTPUT.probabilities,
-    statistics: Annotated[
-        bool,
-        typer.Option(
-            "--statistics",
-            rich_help_panel=WRITTEN,
-            help="HU, extent and pieces of every organ, and where the field of view cuts it; also as CSV.",
-        ),
-    ] = OUTPUT.statistics,
-    preview: Annotated[
-        bool, typer.Option("--preview", rich_help_panel=WRITTEN, help="Draw the mask over the CT, as a PNG.")
-    ] = OUTPUT.preview,
-    report: Annotated[
-        bool,
-        typer.Option(
-            "--report",
-            rich_help_panel=WRITTEN,
-            help="A web page to look the mask over in, and an index of a folder's; the CT is in it, reduced.",
-        ),
-    ] = OUTPUT.report,
-    colours: Annotated[
-        bool,
-        typer.Option(
-            "--colours/--no-colours", rich_help_panel=WRITTEN, help="Colour tables for ITK-SNAP and 3D Slicer."
-        ),
-    ] = OUTPUT.colours,
+    case: Case = None,
+    source: Source = None,
+    output: Output = None,
+    organs: Organs = OUTPUT.organs,
+    label_map: LabelMap = OUTPUT.label_map,
+    split: Split = OUTPUT.split,
+    uncertainty: Uncertainty = OUTPUT.uncertainty,
+    save_probabilities: SaveProbabilities = OUTPUT.probabilities,
+    statistics: Statistics = OUTPUT.statistics,
+    preview: Preview = OUTPUT.preview,
+    report: Report = OUTPUT.report,
+    colours: Colours = OUTPUT.colours,
     overwrite: Overwrite = False,
     json: Json = False,
-    model: Annotated[
-        str, typer.Option("--model", rich_help_panel=METHOD, help="Reference checkpoint.")
-    ] = "starter-reference",
-    propagation_model: Annotated[
-        str, typer.Option("--propagation-model", rich_help_panel=METHOD, help="Propagation checkpoint.")
-    ] = "starter-propagation",
-    sample_every: Annotated[
-        int | None,
-        typer.Option(
-            "--sample-every",
-            min=1,
-            rich_help_panel=METHOD,
-            help=f"Look at every Nth slice; about every {SAMPLING.every_mm:g} mm without it.",
-        ),
-    ] = SAMPLING.every,
-    max_references: Annotated[
-        int,
-        typer.Option(
-            "--max-references", min=1, rich_help_panel=METHOD, help="At most so many slices are propagated from."
-        ),
-    ] = SELECTION.max_references,
-    slices_per_organ: Annotated[
-        int,
-        typer.Option(
-            "--slices-per-organ", min=1, rich_help_panel=METHOD, help="Reference slices chosen for every organ."
-        ),
-    ] = SELECTION.slices_per_organ,
-    selection: Annotated[
-        str,
-        typer.Option("--selection", rich_help_panel=METHOD, help=f"How they are chosen: {', '.join(SELECTIONS)}."),
-    ] = SELECTION.strategy,
-    no_propagation: Annotated[
-        bool,
-        typer.Option(
-            "--no-propagation", rich_help_panel=METHOD, help="Run the reference module on every slice instead."
-        ),
-    ] = False,
-    precision: Annotated[
-        str,
-        typer.Option(
-            "--precision",
-            rich_help_panel=METHOD,
-            help=f"Of the propagation's arithmetic: {', '.join(PRECISIONS)}; auto is fp16 on a CUDA GPU, else fp32.",
-        ),
-    ] = PropagationConfig.precision,
+    model: Model = "starter-reference",
+    propagation_model: PropagationModel = "starter-propagation",
+    sample_every: SampleEvery = SAMPLING.every,
+    max_references: MaxReferences = SELECTION.max_references,
+    slices_per_organ: SlicesPerOrgan = SELECTION.slices_per_organ,
+    selection: Selection = SELECTION.strategy,
+    no_propagation: NoPropagation = False,
+    precision: Precision = PropagationConfig.precision,
     challenge: Challenge = False,
     series: Series = None,
     hu_offset: HuOffset = "auto",
-    force: Annotated[
-        bool, typer.Option("--force", rich_help_panel=METHOD, help="Segment what cannot be a CT in HU, too.")
-    ] = False,
+    force: Force = False,
     device: Device = "auto",
     backend: Backend = BACKENDS[0],
     workers: Workers = 0,
@@ -272,11 +203,12 @@ def _measured(statistics: Mapping[str, Any] | None) -> Iterator[object]:
 
 
 def _one_of(case: Path | None, source: Path | None) -> Path:
-    if (case is None) == (source is None):
+    given = [path for path in (case, source) if path is not None]
+    if len(given) != 1:
         raise UsageError(
-            "no CT is given" if case is None else "a CT is given twice", remedy="Write flarekit segment case.nii.gz."
+            "a CT is given twice" if given else "no CT is given", remedy="Write flarekit segment case.nii.gz."
         )
-    return case if case is not None else source  # type: ignore[return-value]  # one of them is there
+    return given[0]
 
 
 def _case(image: Path, series: str | None, hu_offset: Any) -> CaseFiles:

@@ -2,43 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
 from flarekit.cli import console
-from flarekit.cli.options import Device, HuOffset, Json, LabelsFile, Overwrite, Series, label_set, resolve_device
-from flarekit.cli.propagate import chosen_ids
+from flarekit.cli.options import (
+    Device,
+    HuOffset,
+    Json,
+    LabelsFile,
+    Overwrite,
+    Series,
+    chosen_ids,
+    label_set,
+    resolve_device,
+)
+from flarekit.cli.suggest_options import Case, Count, Drawn, Mask, Model, Organs, Partial, Picture, Reference, Slices
 from flarekit.errors import UsageError
 
 
 def suggest(
-    case: Annotated[Path, typer.Argument(help="The CT.")],
-    drawn: Annotated[
-        Path | None, typer.Argument(help="The label map drawn so far, on the CT's grid; without it, the first slices.")
-    ] = None,
-    count: Annotated[int, typer.Option("-n", "--count", min=1, max=100, help="Suggest so many slices.")] = 3,
-    slices: Annotated[
-        str | None,
-        typer.Option("--slices", help="The annotated slices, as for propagate. Without it, those that hold a label."),
-    ] = None,
-    partial: Annotated[
-        bool, typer.Option("--partial", help="A slice shows some organs only: it may be suggested for the others.")
-    ] = False,
-    organs: Annotated[
-        str | None, typer.Option("--organs", help="Look for these only: names or label ids, comma-separated.")
-    ] = None,
-    mask: Annotated[
-        Path | None, typer.Option("--mask", help="What was propagated from the drawing, to rank by and to show.")
-    ] = None,
-    picture: Annotated[
-        Path | None, typer.Option("--picture", help="Write a PNG: the gain of every slice, and the first suggestions.")
-    ] = None,
-    model: Annotated[str, typer.Option("--model", help="Propagation checkpoint.")] = "starter-propagation",
-    reference: Annotated[
-        str, typer.Option("--reference", help="Reference checkpoint, to find organs not drawn yet; none for no such.")
-    ] = "starter-reference",
+    case: Case,
+    drawn: Drawn = None,
+    count: Count = 3,
+    slices: Slices = None,
+    partial: Partial = False,
+    organs: Organs = None,
+    mask: Mask = None,
+    picture: Picture = None,
+    model: Model = "starter-propagation",
+    reference: Reference = "starter-reference",
     dataset: LabelsFile = None,
     series: Series = None,
     hu_offset: HuOffset = "auto",
