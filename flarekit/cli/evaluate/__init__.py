@@ -1,10 +1,11 @@
-"""`flarekit evaluate`: scores of masks, of propagation, of suggested slices, and of the consensus' own score."""
+"""`flarekit evaluate`: scores of masks, propagation, suggested slices, the consensus' score, and invariance."""
 
 from __future__ import annotations
 
 import typer
 
 from flarekit.cli.evaluate.consensus import consensus
+from flarekit.cli.evaluate.invariance import invariance
 from flarekit.cli.evaluate.masks import masks
 from flarekit.cli.evaluate.propagation import propagation
 from flarekit.cli.evaluate.suggest import suggest
@@ -21,3 +22,4 @@ app.command(epilog="Example: `flarekit evaluate suggest ct.nii.gz labels.nii.gz 
 app.command(epilog="Example: `flarekit evaluate consensus pseudo/easy pseudo/noise labels/ --plot calibration.png`")(
     consensus
 )
+app.command(epilog="Example: `flarekit evaluate invariance case.nii.gz --kinds orientation,spacing`")(invariance)
