@@ -2,8 +2,8 @@
 
     python tests/bare_python.py FOLDER
 
-FOLDER holds the stores of `training_setup`. Packages that a GPU machine may lack are hidden, then two iterations of
-every training run, and what `flarekit bench train` measures is imported.
+FOLDER holds the stores of `training_setup` and one of tissues. Packages that a GPU machine may lack are hidden, then two
+iterations of every training run, and what `flarekit bench train` measures is imported.
 """
 
 from __future__ import annotations
@@ -39,10 +39,18 @@ def train_everything(folder: Path) -> None:
     ARCHITECTURES["tiny"], PREPROCESSING["tiny"] = _tiny()
     stores = Stores(labelled=(folder / "labelled",), validation=folder / "validation")
     loop = LoopConfig(iterations=2, validate_every=2, save_every=1)
-    cps = CPSConfig(loop=loop, crop=32), replace(stores, unlabelled=(folder / "unlabelled",))
-    supervised = SupervisedConfig(loop=loop, network="deeplabv3plus", crop=32), stores
-    stcn = STCNTrainingConfig(loop=loop, clips=1, crop=32), stores
-    for name, (config, read) in {"cps": cps, "supervised": supervised, "stcn": stcn}.items():
+    painted = Stores(labelled=(folder / "tissues",), held_back=0.0)
+    cps = CPSConfig(loop=loop, crop=32)
+    supervised = SupervisedConfig(loop=loop, network="deeplabv3plus", crop=32)
+    stcn = STCNTrainingConfig(loop=loop, clips=1, crop=32)
+    trainings = {
+        "cps": (cps, replace(stores, unlabelled=(folder / "unlabelled",))),
+        "supervised": (supervised, stores),
+        "stcn": (stcn, stores),
+        "painted-cps": (cps, replace(painted, unlabelled=(folder / "tissues",))),
+        "painted-stcn": (stcn, painted),
+    }
+    for name, (config, read) in trainings.items():
         settings = RunSettings(name=f"bare-{name}", stores=read, arch="tiny", runs=folder / "runs")
         print(train(settings, config, Registry.default()).reference)
 

@@ -32,15 +32,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> SliceStore:
     return SliceStore.open(folder)
 
 
-def _blocks() -> np.ndarray:
+def _blocks() -> torch.Tensor:
     """Tissues (2,3,64,64): a liver beside a spleen in fat, the same in every slice."""
     tissue = np.full((2, 3, 64, 64), Tissue.VISCERAL_FAT, dtype=np.uint8)
     tissue[..., 8:40, 4:30] = Tissue.LIVER
     tissue[..., 8:40, 34:60] = Tissue.SPLEEN
-    return tissue
+    return torch.from_numpy(tissue)
 
 
-def _plain(seed: int) -> np.ndarray:
+def _plain(seed: int) -> torch.Tensor:
     recipe = replace(RECIPES["plain"], tissue=replace(RECIPES["plain"].tissue, lesions=0.0))
     return repaint(_blocks(), np.array([0.0, 20.0]), SPACING, recipe, np.random.default_rng(seed))
 
@@ -58,13 +58,58 @@ def test_the_slices_of_a_sample_share_their_phase_and_samples_do_not() -> None:
         repaint(_blocks(), np.array([0.0, 40.0]), SPACING, RECIPES["randomised"], np.random.default_rng(seed))
         for seed in range(24)
     ]
-    means = np.array([hu[:, 14:34, 10:24].mean(axis=(1, 2)) for hu in paintings])
+    means = np.array([hu[:, 14:34, 10:24].mean(dim=(1, 2)).numpy() for hu in paintings])
     assert np.median(np.abs(means[:, 0] - means[:, 1])) < 12
     assert means.mean(axis=1).std() > 25
 
 
+def test_a_clip_shares_its_slow_field_and_lesions_but_not_its_noise() -> None:
+    recipe = replace(RECIPES["plain"], tissue=replace(RECIPES["plain"].tissue, slow_field_hu=(60.0, 60.0), lesions=0.0))
+    first, near, far = repaint(
+        _blocks()[:1].expand(3, -1, -1, -1), np.array([0.0, 8.0, 40.0]), SPACING, recipe, np.random.default_rng(2)
+    )
+    assert not torch.equal(first, near)
+    difference = (first - near)[14:34, 10:24]
+    assert difference.std() > 4 and abs(difference.mean()) < 4  # noise, and no field of 60 HU
+    spotted = replace(RECIPES["plain"], tissue=replace(RECIPES["plain"].tissue, lesions=80.0))
+    slices = _blocks()[:1].expand(2, -1, -1, -1)
+    one, touching, away = (
+        repaint(slices, np.array([0.0, mm]), SPACING, spotted, np.random.default_rng(4))[:, 14:34, 10:24]
+        for mm in (0.0, 1.0, 400.0)
+    )
+    alike = [torch.corrcoef(pair.flatten(1))[0, 1] for pair in (one, touching, away)]
+    assert alike[0] > 0.6 and alike[1] > 0.6 > 0.4 > alike[2]
+
+
+def test_noise_is_as_strong_as_the_recipe_says_whatever_the_pixels() -> None:
+    fat = torch.full((4, 3, 160, 160), int(Tissue.AIR), dtype=torch.uint8)
+    for mm in (0.8, 1.6, 3.0):
+        scanner = replace(RECIPES["plain"].scanner, noise_hu=(10.0, 10.0))
+        recipe = replace(RECIPES["plain"], scanner=scanner, tissue=replace(RECIPES["plain"].tissue, texture=(0.0, 0.0)))
+        hu = repaint(fat + 35, np.arange(4.0), (5.0, mm, mm), recipe, np.random.default_rng(0))
+        middle = hu[:, 60:100, 60:100]
+        assert 9 < middle.std() < 15, mm
+
+
+def test_threads_change_nothing() -> None:
+    tissue = torch.from_numpy(np.random.default_rng(0).integers(0, 54, (2, 3, 200, 220), dtype=np.uint8))
+    before, painted, seeds = torch.get_num_threads(), [], range(4)
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            painted.append(
+                [
+                    repaint(tissue, np.arange(2.0), SPACING, RECIPES["randomised"], np.random.default_rng(n))
+                    for n in seeds
+                ]
+            )
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one, other) for one, other in zip(*painted, strict=True))
+
+
 def test_a_thick_slice_shows_its_neighbours() -> None:
-    tissue = np.full((1, 3, 64, 64), Tissue.LIVER, dtype=np.uint8)
+    tissue = torch.full((1, 3, 64, 64), int(Tissue.LIVER), dtype=torch.uint8)
     tissue[:, 2] = Tissue.LUNG
     scanner = replace(RECIPES["plain"].scanner, thickness_mm=(5.0, 5.0))
     thin, thick = (
@@ -78,7 +123,7 @@ def test_a_thick_slice_shows_its_neighbours() -> None:
 
 
 def test_nothing_but_padding_and_noise_outside_the_body() -> None:
-    air = np.zeros((1, 3, 64, 64), dtype=np.uint8)
+    air = torch.zeros((1, 3, 64, 64), dtype=torch.uint8)
     hu = repaint(air, np.zeros(1), SPACING, RECIPES["randomised"], np.random.default_rng(1))
     assert hu.max() < -600
 
@@ -132,3 +177,12 @@ def test_training_reads_them(store: SliceStore, run_cli, tmp_path: Path, monkeyp
         *("--arch", "lite", "--crop", "32", "--iterations", "1", "--network", "deeplabv3plus"),
     )
     assert trained.code == 0, trained.stderr
+
+
+def test_compression_is_chosen_for_tissues_alone(run_cli, tmp_path: Path) -> None:
+    small = ("--labelled", 1, "--spacing", 5, "--size", 80, "--slice-distance", 20, "--compression", "gzip")
+    made = run_cli("phantom", tmp_path / "store", "--tissues", *small)
+    assert made.code == 0, made.stderr
+    assert SliceStore.open(tmp_path / "store").config.compression == "gzip"
+    refused = run_cli("phantom", tmp_path / "set", *small)
+    assert refused.code == 2 and "--compression is for stores of tissues" in refused.stderr

@@ -19,6 +19,8 @@ from torch import nn
 from training_setup import Workplace, workplace
 
 from flarekit.cli import main
+from flarekit.config.phantom import RECIPES
+from flarekit.phantom import DatasetPlan, Part, write_tissue_store
 from flarekit.training.alone import Alone
 from flarekit.training.processes import make_accelerator
 
@@ -119,14 +121,17 @@ def test_arithmetic_alone_is_what_the_precision_says_and_weights_stay_float32(bf
 
 @pytest.mark.slow
 def test_a_training_needs_no_package_that_reads_volumes_or_shows_anything(workplace: Workplace) -> None:
+    plan = DatasetPlan(recipe=RECIPES["randomised"], labelled=Part(count=1), spacing_mm=5.0, size=80, slice_mm=20.0)
+    write_tissue_store(workplace.folder / "tissues", plan, compression="none")
     script = str(Path(__file__).parent / "bare_python.py")
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     done = subprocess.run(
         [sys.executable, script, str(workplace.folder)], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["bare-cps@1", "bare-supervised@1", "bare-stcn@1"]
-    assert done.stderr.count("curves.png is not drawn") == 3
+    names = ("cps", "supervised", "stcn", "painted-cps", "painted-stcn")
+    assert done.stdout.split() == [f"bare-{name}@1" for name in names]
+    assert done.stderr.count("curves.png is not drawn") == 5
 
 
 def free_port() -> int:

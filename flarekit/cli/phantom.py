@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,6 +56,14 @@ def phantom(
             "anew whenever it is drawn.",
         ),
     ] = False,
+    compression: Annotated[
+        str | None,
+        typer.Option(
+            "--compression",
+            help="Of --tissues: bitshuffle-lz4 (without it), bitshuffle-zstd, gzip or none. gzip and none are read by "
+            "h5py alone.",
+        ),
+    ] = None,
     seed: Seed = 0,
     dataset: LabelsFile = None,
     workers: Workers = 0,
@@ -63,10 +73,9 @@ def phantom(
     """Paint CTs on label maps, or on synthetic anatomy, as a data set in FLARE22's layout."""
     from dataclasses import replace
 
-    from flarekit.phantom import DatasetPlan, Part, find_maps, write_dataset, write_tissue_store
+    from flarekit.phantom import DatasetPlan, Part, find_maps
 
-    if tissues and hard is not None:
-        raise UsageError("--hard decides on HU, which tissues do not have", remedy="Leave out one of the two.")
+    write = _writer(compression, tissues=tissues, hard=hard)
     recipes = _recipes(recipe, hard)
     maps = find_maps(labels or [])
     count = labelled if labelled is not None else len(maps) or 4
@@ -79,13 +88,27 @@ def phantom(
         organs=label_set(dataset),
     )  # fmt: skip
     plans = {folder: replace(plan, recipe=chosen) for folder, chosen in recipes.items()}
-    write = write_tissue_store if tissues else write_dataset
     results = {
         kind: _result(output / kind, one, write(output / kind, one, workers=workers, overwrite=overwrite))
         for kind, one in plans.items()
     }
     tables = [_table(one) for one in results.values()]
     console.emit(results.get("", {"kinds": results}), *tables, as_json=json)
+
+
+def _writer(compression: str | None, *, tissues: bool, hard: str | None) -> Callable[..., dict[str, dict[str, Any]]]:
+    """What writes a plan. Raises UsageError for options that do not go together."""
+    from flarekit.data.compression import DEFAULT, filter_of
+    from flarekit.phantom import write_dataset, write_tissue_store
+
+    if not tissues:
+        if compression is not None:
+            raise UsageError("--compression is for stores of tissues", remedy="Add --tissues, or leave it out.")
+        return write_dataset
+    if hard is not None:
+        raise UsageError("--hard decides on HU, which tissues do not have", remedy="Leave out one of the two.")
+    filter_of(compression or DEFAULT)  # raises now, not with the first case
+    return partial(write_tissue_store, compression=compression)
 
 
 def _recipes(name: str, hard: str | None) -> dict[str, PhantomRecipe]:

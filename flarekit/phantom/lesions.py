@@ -6,14 +6,9 @@ import numpy as np
 
 from flarekit.config.phantom import TissueRecipe
 from flarekit.phantom.grid import Grid
+from flarekit.phantom.lesion_kinds import SHARES, lesion_hu
 from flarekit.phantom.noise import smooth_noise
 from flarekit.phantom.tissues import Palette, Tissue
-
-# Lesions of an organ for each one of the liver.
-SHARES = {
-    Tissue.LIVER: 1.0, Tissue.RIGHT_KIDNEY: 0.5, Tissue.LEFT_KIDNEY: 0.5, Tissue.SPLEEN: 0.25,
-    Tissue.PANCREAS: 0.3, Tissue.OTHER_ORGAN: 0.25,
-}  # fmt: skip
 
 
 def add_lesions(
@@ -28,11 +23,6 @@ def add_lesions(
         for _ in range(count if len(voxels) else 0):
             middle = np.array(np.unravel_index(voxels[rng.integers(len(voxels))], organs.shape))
             _add_lesion(hu, organs, grid, organ, middle, lesion_hu(palette.mean_hu[organ], rng), rng)
-
-
-def lesion_hu(organ_hu: float, rng: np.random.Generator) -> float:
-    """HU of a cyst or a mass in an organ of that HU."""
-    return float(rng.uniform(-5, 20) if rng.random() < 0.4 else organ_hu + rng.uniform(-70, 60))
 
 
 def _add_lesion(

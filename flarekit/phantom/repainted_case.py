@@ -31,14 +31,14 @@ class RepaintedCase(NetworkCase):
         case = self.store.case(self.name)
         around = [np.stack([case.hu(min(max(n, 0), self.depth - 1)) for n in (z - 1, z, z + 1)]) for z in slices]
         hu = repaint(
-            np.stack(around).astype(np.uint8),
+            torch.from_numpy(np.stack(around).astype(np.uint8)),
             np.array(slices) * self.spacing_z_mm,
             case.spacing_mm,
             self._recipe,
             np.random.default_rng((seed, zlib.crc32(self.name.encode()))),
         )
-        planes = torch.from_numpy(np.rint(hu).astype(np.int16))
-        return self.grid.to_network(to_float(window_slices(planes, windows or self.config.windows)))
+        planes = window_slices(hu.round_(), windows or self.config.windows)
+        return self.grid.to_network(to_float(planes))
 
 
 def _recipe(store: SliceStore) -> PhantomRecipe:

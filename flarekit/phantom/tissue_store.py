@@ -16,6 +16,7 @@ import torch
 
 from flarekit.data.case_header import CaseHeader
 from flarekit.data.case_writing import write_case
+from flarekit.data.compression import DEFAULT
 from flarekit.data.store import SliceStore, StoreConfig
 from flarekit.errors import OutputError, UsageError
 from flarekit.files import output_errors, remove_leftovers
@@ -33,12 +34,12 @@ from flarekit.phantom.painting import paint_tissues, warp_case
 
 
 def write_tissue_store(
-    folder: Path, plan: DatasetPlan, *, workers: int = 0, overwrite: bool = False
+    folder: Path, plan: DatasetPlan, *, compression: str | None = None, workers: int = 0, overwrite: bool = False
 ) -> dict[str, dict[str, Any]]:
     """Store what is missing and return every case's record by name, as `write_dataset` does.
 
-    Raises UsageError for a plan with unlabelled cases, InputError for label maps that cannot be painted on, and
-    OutputError.
+    Raises UsageError for a plan with unlabelled cases and for a compression that the store was not made with,
+    InputError for label maps that cannot be painted on, and OutputError.
     """
     if plan.unlabelled.count:
         raise UsageError(
@@ -51,7 +52,10 @@ def write_tissue_store(
     remove_leftovers(folder)
     manifest = open_manifest(folder, plan.to_json() | {"tissues": True}, fresh=overwrite)
     manifest.write()
-    store = SliceStore.open_or_plan(folder, StoreConfig(labels=plan.organs, tissues=plan.recipe.name))
+    config = StoreConfig(labels=plan.organs, tissues=plan.recipe.name, compression=compression or DEFAULT)
+    store = SliceStore.open_or_plan(folder, config)
+    if compression is not None:
+        store.require_compression(compression)
     jobs = [j for j in paintings(plan) if j.name not in manifest.paintings or not store.case_path(j.name).exists()]
     for name, record in run_paintings(partial(store_one, store=store, plan=plan), jobs, workers):
         manifest.add(name, record)

@@ -94,7 +94,7 @@ def _cases(path: Path, preprocessing: PreprocessingConfig) -> list[NetworkCase]:
 
 
 def _repainted() -> type[NetworkCase]:
-    """What a store of tissues is read by, imported when there is one: painting takes scipy."""
+    """What a store of tissues is read by, imported when there is one."""
     from flarekit.phantom.repainted_case import RepaintedCase
 
     return RepaintedCase
