@@ -244,7 +244,7 @@ def test_kinds_have_names_of_their_own_and_another_score_can_be_asked_for(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "no ledger to evaluate"),
+        ((), "no folder to evaluate"),
         (("--kind", "easy"), "names no kind"),
         (("--kind", "easy={easy}", "--kind", "easy={easy}"), "same name"),
         (("--kind", "easy={truth}"), "does not exist"),

@@ -1,4 +1,4 @@
-"""A consensus score against the true Dice of each case, and the means of cases of about the same score."""
+"""A score against the true Dice of each case, and the means of cases of about the same score."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def draw_calibration(
     axes.set_ylim(-0.02, 1.02)
     axes.set_aspect("equal")
     axes.grid(alpha=0.3)
-    axes.set_xlabel(f"consensus score: {report.mode}")
+    axes.set_xlabel(f"score: {report.mode}")
     axes.set_ylabel("true Dice, mean over organs")
     axes.legend(loc="upper left", fontsize=8)
     with atomic_path(path, overwrite=overwrite) as temporary:

@@ -100,7 +100,7 @@ def report_on(judged: Judged, *, mode: str, share: float, seed: int = 0) -> Cons
         raise ValueError(f"cases are scored by {', '.join(modes_of(judged.cases))}, not by {mode!r}")
 
     def quality(cases: Sequence[JudgedCase], by: str = mode) -> Quality:
-        return _quality([(case.scores[by], case.dice, case.case) for case in cases], share, seed)
+        return quality_of([(case.scores[by], case.dice, case.case) for case in cases], share, seed)
 
     organs = tuple(dict.fromkeys(organ for case in judged.cases for organ in case.organs))
     found = {organ: [case for case in judged.cases if organ in case.organs] for organ in organs}
@@ -115,7 +115,9 @@ def report_on(judged: Judged, *, mode: str, share: float, seed: int = 0) -> Cons
             for kind in dict.fromkeys(case.kind for case in judged.cases)
         },
         organs={
-            organ: _quality([(c.organs[organ].scores[mode], c.organs[organ].dice, c.case) for c in cases], share, seed)
+            organ: quality_of(
+                [(c.organs[organ].scores[mode], c.organs[organ].dice, c.case) for c in cases], share, seed
+            )
             for organ, cases in scored.items()
             if cases
         },
@@ -140,8 +142,8 @@ def to_csv(judged: Judged) -> str:
     return text.getvalue()
 
 
-def _quality(rows: Sequence[tuple[float, float, str]], share: float, seed: int) -> Quality:
-    """From (score, Dice, anatomy) of each case."""
+def quality_of(rows: Sequence[tuple[float, float, str]], share: float, seed: int = 0) -> Quality:
+    """From (score, Dice, anatomy) of each case. Raises ValueError without one."""
     scores, dice = np.array([row[:2] for row in rows], dtype=np.float64).T
     anatomies = [row[2] for row in rows]
     return Quality(

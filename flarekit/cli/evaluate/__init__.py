@@ -1,9 +1,10 @@
-"""`flarekit evaluate`: scores of masks, propagation, suggested slices, the consensus' score, and invariance."""
+"""`flarekit evaluate`: scores of masks and of propagation; what confidence, consensus and suggestions are worth."""
 
 from __future__ import annotations
 
 import typer
 
+from flarekit.cli.evaluate.confidence import confidence
 from flarekit.cli.evaluate.consensus import consensus
 from flarekit.cli.evaluate.invariance import invariance
 from flarekit.cli.evaluate.masks import masks
@@ -23,3 +24,6 @@ app.command(epilog="Example: `flarekit evaluate consensus pseudo/easy pseudo/noi
     consensus
 )
 app.command(epilog="Example: `flarekit evaluate invariance case.nii.gz --kinds orientation,spacing`")(invariance)
+app.command(epilog="Example: `flarekit evaluate confidence masks/easy masks/noise labels/ --plot confidence.png`")(
+    confidence
+)

@@ -9,6 +9,7 @@ import typer
 
 from flarekit import files
 from flarekit.cli import console
+from flarekit.cli.evaluate.kinds import named_folders
 from flarekit.cli.evaluate.plot import require_plot
 from flarekit.cli.options import Json, LabelsFile, Overwrite, label_set
 from flarekit.config.consensus import SCORES
@@ -52,7 +53,8 @@ def consensus(
     _refuse_outputs(plot, csv, overwrite=overwrite)
     labels = label_set(dataset)
     labelled = LabelledOrgans.read(dataset, labels) if dataset is not None else None
-    judged = judge_ledgers(_kinds(paths[:-1], kind or []), TrueMasks.of(paths[-1], labels, labelled))
+    kinds = named_folders(paths[:-1], kind or [], wrote="pseudolabel")
+    judged = judge_ledgers(kinds, TrueMasks.of(paths[-1], labels, labelled))
     if (mode := score or judged.mode) not in modes_of(judged.cases):
         raise UsageError(
             f"not every case has the score {mode!r}", remedy=f"Use one of {', '.join(modes_of(judged.cases))}."
@@ -71,22 +73,6 @@ def _refuse_outputs(plot: Path | None, csv: Path | None, *, overwrite: bool) -> 
     if csv is not None:
         files.refuse_existing(csv, overwrite=overwrite)
         files.require_writable(csv)
-
-
-def _kinds(folders: list[Path], named: list[str]) -> dict[str, Path]:
-    """Folders of ledgers by the kind they are called. Raises UsageError."""
-    pairs = [(folder.resolve().name, folder) for folder in folders]
-    for text in named:
-        name, equals, folder = text.partition("=")
-        if not (name and equals and folder):
-            raise UsageError(f"{text!r} names no kind", remedy="Write --kind NAME=LEDGER_DIR.")
-        pairs.append((name, Path(folder)))
-    if not pairs:
-        raise UsageError("no ledger to evaluate", remedy="Name the folders that pseudolabel wrote before the truth.")
-    kinds = dict(pairs)
-    if len(kinds) < len(pairs):
-        raise UsageError("two ledgers have the same name", remedy="Tell them apart: --kind NAME=LEDGER_DIR.")
-    return kinds
 
 
 def _tables(report: ConsensusReport) -> list[Any]:
