@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flarekit.cli import console
+from flarekit.cli import bench_segment, console
 from flarekit.cli.options import Device, Json, resolve_device
 from flarekit.config.architecture import ARCHITECTURES
 from flarekit.config.propagation import PRECISIONS as PROPAGATION_PRECISIONS
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from flarekit.bench.propagate import PropagationCost
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed and memory on this machine, beside a floor or a rival.")
+
+app.command(epilog=bench_segment.EPILOG)(bench_segment.segment)
 
 CT = Annotated[Path, typer.Argument(help="A CT to measure with: any volume or folder of DICOM that flarekit reads.")]
 

@@ -7,6 +7,7 @@ from flarekit.cli.ablate import ablate
 from flarekit.cli.app import app
 from flarekit.cli.check import check
 from flarekit.cli.demo import demo
+from flarekit.cli.docker import docker
 from flarekit.cli.doctor import doctor
 from flarekit.cli.phantom import phantom
 from flarekit.cli.preprocess import preprocess
@@ -21,7 +22,7 @@ from flarekit.cli.suggest import suggest
 app.command(epilog="Example: `flarekit demo -o flarekit-demo`")(demo)
 app.command(
     epilog="Examples: `flarekit segment case.nii.gz -o mask.nii.gz --statistics --preview`; a folder of CTs: "
-    "`flarekit segment CTs -o masks --workers 2`"
+    "`flarekit segment CTs -o masks --workers 2`; DICOM to a DICOM-SEG: `flarekit segment scan -o seg.dcm`"
 )(segment)
 app.command(epilog="Example: `flarekit report case.nii.gz mask.nii.gz -o case.html`")(report)
 app.command(epilog="Example: `flarekit propagate ct.nii.gz sketch.nii.gz -o mask.nii.gz --slices 10,30,50`")(propagate)
@@ -37,6 +38,7 @@ app.command(epilog="Example: `flarekit ablate examples/ablate.toml -o ablation`"
 app.add_typer(models.app, name="models")
 app.add_typer(bench.app, name="bench")
 app.command(epilog="Example: `flarekit phantom painted --labels labelsTr --labelled 10 --unlabelled 20`")(phantom)
+app.command(epilog="Example: `flarekit docker team --model mine --propagation-model mine-stcn --challenge`")(docker)
 app.command(epilog="Example: `flarekit doctor --json`")(doctor)
 
 __all__ = ["app"]
