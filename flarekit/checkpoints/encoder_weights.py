@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-import timm
 from torch import Tensor
 
 from flarekit.checkpoints.foreign.state import read_state
@@ -33,6 +32,8 @@ def load_encoder_weights(network: DeepLabV3Plus, weights: str) -> str:
 
 
 def _known(encoder: str, weights: str) -> str:
+    import timm  # takes seconds
+
     names = timm.list_pretrained(f"{encoder}.*")
     if weights == encoder and names:
         return encoder
@@ -45,6 +46,8 @@ def _known(encoder: str, weights: str) -> str:
 
 
 def _download(name: str) -> Mapping[str, Tensor]:
+    import timm
+
     try:
         return timm.create_model(name, pretrained=True).state_dict()
     except (OSError, RuntimeError) as error:  # of no network, of the hub's own kinds, and of weights that do not fit

@@ -1,7 +1,7 @@
 """DeepLabV3+: a convolutional encoder at stride 16, an atrous pyramid, and a decoder at stride 4.
 
 Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation",
-arXiv:1802.02611. The encoder is timm's; pyramid, decoder and the dilation of the encoder's last stages are
+arXiv:1802.02611. The encoder is one that timm knows; pyramid, decoder and the dilation of the encoder's last stages are
 laid out as in segmentation_models.pytorch, whose weights users have; that package's own EfficientNets pad, normalise
 and dilate in their own way, which the configuration can ask for. Built with random weights, never from the network.
 """
@@ -13,12 +13,12 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from flarekit.config.architecture import DeepLabConfig
+from flarekit.models.mobile import NETWORKS, Trunk
 
 _HEADS = ("conv_head", "bn2", "norm_head")  # what timm's two families call the layers after the last stage
 
@@ -49,7 +49,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: DeepLabConfig) -> None:
         super().__init__()
-        network = _timm_network(config)
+        network = _network(config)
         stages = {level["reduction"]: level for level in network.feature_info}
         self.low_stage = _block_index(stages[4])
         self.low_channels: int = stages[4]["num_chs"]
@@ -161,16 +161,23 @@ class DeepLabV3Plus(nn.Module):
         return {"encoder": self.encoder, "decoder": self.decoder, "head": self.head}
 
 
-def _timm_network(config: DeepLabConfig) -> Any:
+def _network(config: DeepLabConfig) -> Any:
     name = config.encoder
+    network = Trunk(name) if name in NETWORKS else _timm_network(name)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = config.norm_epsilon
+    return network
+
+
+def _timm_network(name: str) -> Any:
+    import timm  # takes seconds, and few encoders need it
+
     if not timm.is_model(name):
         raise ValueError(f"timm has no network {name!r}")
     network = timm.create_model(name, pretrained=False)
     if not all(hasattr(network, layer) for layer in ("conv_stem", "bn1", "blocks", "feature_info")):
         raise ValueError(f"the encoder is of the EfficientNet or MobileNetV3 family, got {name!r}")
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eps = config.norm_epsilon
     return network
 
 
