@@ -2,8 +2,8 @@
 
     python tests/bare_python.py FOLDER
 
-FOLDER holds the stores of `training_setup` and one of tissues. Packages that a GPU machine may lack are hidden, then two
-iterations of every training run, and what `flarekit bench train` measures is imported.
+FOLDER holds the stores of `training_setup` and one of tissues. Packages that a GPU machine may lack are hidden, then
+two iterations of every training run, and what `flarekit bench train` measures is imported.
 """
 
 from __future__ import annotations

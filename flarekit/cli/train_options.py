@@ -194,6 +194,15 @@ ClipNorm = Annotated[
         "--clip-norm", rich_help_panel=LEARNING, help="Scale gradients down to this L2 norm; off without it (ours)."
     ),
 ]
+Ema = Annotated[
+    float | None,
+    typer.Option(
+        "--ema",
+        rich_help_panel=LEARNING,
+        help="Validate and publish a running average of the weights, such as 0.999: what it keeps of itself in an "
+        "iteration (ours; Tarvainen and Valpola 2017). The weights themselves without it.",
+    ),
+]
 Accumulate = Annotated[
     int,
     typer.Option(

@@ -25,6 +25,7 @@ class OptimiserConfig:
     warmup: int = 0  # iterations of linear growth from zero at the start, with every schedule
     weight_decay: float = 0.01  # AdamW's own default; not of norms and biases
     clip_norm: float | None = None  # gradients are scaled down to this L2 norm; None leaves them
+    ema: float | None = None  # decay of a running average of the weights, used in their place; None: no average
 
     def __post_init__(self) -> None:
         _positive(lr=self.lr)
@@ -34,6 +35,8 @@ class OptimiserConfig:
             raise ValueError(f"milestones are growing shares between 0 and 1, got {self.milestones}")
         if self.warmup < 0 or self.weight_decay < 0 or (self.clip_norm is not None and self.clip_norm <= 0):
             raise ValueError(f"warmup and weight_decay are not negative, clip_norm is positive, got {self}")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ValueError(f"ema lies between 0 and 1, got {self.ema}")
 
 
 @dataclass(frozen=True, kw_only=True)

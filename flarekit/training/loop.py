@@ -1,7 +1,7 @@
 """The loop that all trainings share: batches, loss, gradient, step; validation; a state to go on from.
 
 A run that was killed and resumed equals one that was not, bit for bit on a CPU: samples, schedules and dropout are
-functions of the iteration, and the state holds the weights and the optimiser.
+functions of the iteration, and the state holds the weights, their average, and the optimiser.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tqdm import tqdm
 from flarekit.checkpoints.weights import read_weights, write_weights
 from flarekit.config.training import LoopConfig, OptimiserConfig
 from flarekit.data.datasets import ClipBatch, CPSBatch
+from flarekit.training.averaging import WeightAverage
 from flarekit.training.interrupts import StopRequest, stop_between_iterations
 from flarekit.training.metrics_log import Record
 from flarekit.training.non_finite import refuse_loss
@@ -70,9 +71,13 @@ class Trainer:
         optimiser = make_optimiser(task.objective, task.optimiser)
         prepared: tuple[nn.Module, torch.optim.Optimizer] = accelerator.prepare(task.objective, optimiser)
         self.objective, self.optimiser = prepared
+        ema = task.optimiser.ema
+        self.average = None if ema is None else WeightAverage(task.objective, ema)
         self.progress = Progress()
         if state is not None:
-            self.progress = restore(state, task.objective, self.optimiser, accelerator, where=folder.state)
+            self.progress = restore(
+                state, task.objective, self.optimiser, accelerator, self.average, where=folder.state
+            )
         self.waited_s = 0.0
 
     def run(self) -> dict[str, Any] | None:
@@ -141,6 +146,8 @@ class Trainer:
             self.accelerator.clip_grad_norm_(self.objective.parameters(), self.task.optimiser.clip_norm)
         self.optimiser.step()
         self.progress.iteration += 1
+        if self.average is not None:
+            self.average.update(self.progress.iteration)
         elapsed_s = time.perf_counter() - started + self.waited_s
         return {
             "kind": "train",
@@ -184,9 +191,14 @@ class Trainer:
     def _validate(self) -> None:
         if self.task.validate is None or not self.accelerator.is_main_process:
             return
-        started = time.perf_counter()
-        score = self.task.validate()
+        with nullcontext() if self.average is None else self.average.in_place():
+            self._judge(self.task.validate)
         self.objective.train()
+
+    def _judge(self, validate: Callable[[], Score]) -> None:
+        """Validate the weights that the networks hold, and keep them if they are the best so far."""
+        started = time.perf_counter()
+        score = validate()
         elapsed_s = round(time.perf_counter() - started, 2)
         iteration = self.progress.iteration
         self.record({"kind": "validation", "iteration": iteration, **score.to_json(), "elapsed_s": elapsed_s})
@@ -204,12 +216,15 @@ class Trainer:
 
     def _save(self) -> None:
         if self.accelerator.is_main_process:
-            self.folder.save_state(snapshot(self.progress, self.task.objective, self.optimiser, self.accelerator))
+            state = snapshot(self.progress, self.task.objective, self.optimiser, self.accelerator, self.average)
+            self.folder.save_state(state)
 
     def _finish(self) -> None:
-        """Keep the last weights, and put the best ones into the networks."""
+        """Keep the last weights, or their average, and put the best ones into the networks."""
         if not self.accelerator.is_main_process:
             return
+        if self.average is not None:
+            self.average.put()
         write_weights(self.folder.last, self.task.networks, half=False, overwrite=True)
         if self.progress.best_score is not None:
             read_weights(self.folder.best, self.task.networks)

@@ -1,4 +1,4 @@
-"""What a run goes on from: weights, optimiser, and how far it came.
+"""What a run goes on from: weights, their average where there is one, optimiser, and how far it came.
 
 Samples, schedules and dropout are functions of the iteration, so that no generator has to be kept and any number
 of processes can go on from one file.
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from flarekit.errors import CheckpointError
+from flarekit.training.averaging import WeightAverage
 from flarekit.training.processes import Processes
 
 FORMAT = 2
@@ -29,7 +30,9 @@ class Progress:
     best_score: dict[str, Any] | None = None  # of the best validation so far, with its iteration
 
 
-def snapshot(progress: Progress, objective: nn.Module, optimiser: Any, accelerator: Processes) -> dict[str, Any]:
+def snapshot(
+    progress: Progress, objective: nn.Module, optimiser: Any, accelerator: Processes, average: WeightAverage | None
+) -> dict[str, Any]:
     """The state of a run between two iterations, in types that `save_state` writes."""
     return {
         "format": FORMAT,
@@ -37,13 +40,15 @@ def snapshot(progress: Progress, objective: nn.Module, optimiser: Any, accelerat
         "objective": objective.state_dict(),
         "optimiser": optimiser.state_dict(),
         "scaler": accelerator.scaler.state_dict() if accelerator.scaler else {},
+        **({} if average is None else {"average": average.state_dict()}),
     }
 
 
 def restore(
-    state: dict[str, Any], objective: nn.Module, optimiser: Any, accelerator: Processes, *, where: Path
-) -> Progress:
-    """Put a state back into objective and optimiser; how far it came comes back.
+    state: dict[str, Any], objective: nn.Module, optimiser: Any, accelerator: Processes,
+    average: WeightAverage | None, *, where: Path,
+) -> Progress:  # fmt: skip
+    """Put a state back into objective, optimiser and average; how far it came comes back.
 
     Raises CheckpointError when the state of the file `where` is of another format or of other networks.
     """
@@ -54,6 +59,8 @@ def restore(
         optimiser.load_state_dict(state["optimiser"])
         if accelerator.scaler and state["scaler"]:
             accelerator.scaler.load_state_dict(state["scaler"])
+        if average is not None:
+            average.load_state_dict(state["average"])
         return Progress(**state["progress"])
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise _foreign(where, str(error).splitlines()[0]) from error
