@@ -172,7 +172,7 @@ def test_the_readme_of_the_context_says_what_a_challenge_refuses(run_cli, models
     write_context(run_cli, tmp_path / "context", "--model", "seen", "--propagation-model", "prop")
     readme = (tmp_path / "context" / "README.md").read_text()
     assert "**not for a challenge**: seen@1" in readme and "other CTs" in readme
-    assert "`prop@1` (propagation; unspecified): trained from random weights" in readme
+    assert "`prop@1` (propagation; unspecified): trained from random weights on: nothing." in readme
 
 
 def test_a_context_is_whole_or_not_there(run_cli, models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,4 +73,5 @@ def place_of(device: torch.device) -> Place:
 
 
 def _machine_and_uuid(device: str) -> tuple[dict[str, str | int], str]:
-    return machine(device), f"GPU-{torch.cuda.get_device_properties(torch.device(device)).uuid}"
+    uuid = str(torch.cuda.get_device_properties(torch.device(device)).uuid)
+    return machine(device), f"GPU-{uuid.removeprefix('GPU-')}"

@@ -96,12 +96,13 @@ def _copy_checkpoint(card: Card, registry: Registry, root: Path) -> None:
 
 
 def _said_of(image: Image) -> str:
-    """A line of Markdown for each checkpoint: its licence, and whether a challenge's rules allow it."""
+    """A line of Markdown for each checkpoint: its terms, what it saw, and whether a challenge's rules allow it."""
     lines = []
     for card in image.cards:
         try:
             card.require_allowed_in_challenge()
-            rules = "trained from random weights on a challenge's own data alone, as its card says"
+            seen = ", ".join(card.provenance.data) or "nothing"
+            rules = f"trained from random weights on: {seen}. Whether that is the challenge's own data is yours to know"
         except CheckpointError as error:
             rules = f"**not for a challenge**: {error.what}"
         lines.append(f"- `{card.reference}` ({card.kind}; {card.provenance.licence}): {rules}.")
