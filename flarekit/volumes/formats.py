@@ -9,6 +9,12 @@ NRRD_SUFFIXES = (".nrrd", ".nhdr")
 METAIMAGE_SUFFIXES = (".mha", ".mhd")
 SUFFIXES = NIFTI_SUFFIXES + NRRD_SUFFIXES + METAIMAGE_SUFFIXES
 DICOM_SUFFIXES = (".dcm", ".zip")  # DICOM files may have any name, and often have this one
+SEGMENTATION_SUFFIX = ".dcm"  # of a DICOM-SEG that is written
+
+
+def names_segmentation(path: Path) -> bool:
+    """Whether the name is a DICOM-SEG's."""
+    return path.name.lower().endswith(SEGMENTATION_SUFFIX)
 
 
 def stem(path: Path) -> str:

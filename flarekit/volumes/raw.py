@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from flarekit.volumes.dicom.origin import Origin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +20,7 @@ class RawVolume:
     slope: float = 1.0  # a voxel's value is array * slope + intercept
     intercept: float = 0.0
     stored_shape: tuple[int, ...] | None = None  # as the file says it, where `array` left axes of length 1 out
+    origin: Origin | None = None  # of a CT in DICOM
 
     @property
     def is_scaled(self) -> bool:

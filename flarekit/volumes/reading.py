@@ -80,7 +80,7 @@ def read_stored_labels(path: Path, *, like: Volume | None = None) -> tuple[Volum
 
 def _placed(raw: RawVolume, path: Path) -> Volume:
     try:
-        return Volume.from_source(raw.array, raw.affine, path=path)
+        return replace(Volume.from_source(raw.array, raw.affine, path=path), origin=raw.origin)
     except ValueError as error:
         raise InputError(
             f"has no usable geometry: {error}", where=path, remedy="Repair its header or export it again."

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from flarekit.volumes.orientation import Reorientation
+
+if TYPE_CHECKING:
+    from flarekit.volumes.dicom.origin import Origin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +35,7 @@ class Volume:
     source: SourceGrid
     path: Path | None = None  # the file it was read from, for messages
     hu_offset: int = 0  # what was taken off the file's values to make them HU
+    origin: Origin | None = None  # the DICOM slices it was read from
 
     def __post_init__(self) -> None:
         expected = self.source.reorientation.canonical_shape(self.source.shape)

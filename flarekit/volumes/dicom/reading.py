@@ -17,6 +17,7 @@ from flarekit.volumes.dicom.archive import is_archive, unpacked
 from flarekit.volumes.dicom.frames import require_justified
 from flarekit.volumes.dicom.header import Header, files_below, read_header, starts_like_dicom
 from flarekit.volumes.dicom.hounsfield import read_hu
+from flarekit.volumes.dicom.origin import Origin
 from flarekit.volumes.dicom.segmentation import read_segmentation
 from flarekit.volumes.dicom.series import Series, choose
 from flarekit.volumes.dicom.slices import Pixels
@@ -90,7 +91,7 @@ def _stacked(series: Series, path: Path) -> RawVolume:
     hu = np.empty(shape, dtype=np.int16)
     for k, slice_ in enumerate(slices):
         hu[k] = read_hu(slice_)
-    return RawVolume(array=hu.transpose(2, 1, 0), affine=affine)
+    return RawVolume(array=hu.transpose(2, 1, 0), affine=affine, origin=Origin.of(slices))
 
 
 def _tell_units(series: Series, path: Path) -> None:
