@@ -21,6 +21,7 @@ from flarekit.pipeline.stopwatch import Stopwatch
 from flarekit.reference import (
     ReferenceModule,
     SliceEvidence,
+    Votes,
     doubtful_organs,
     second_look,
     select_references,
@@ -50,12 +51,12 @@ def segment(
     if propagation is None:
         return _segment_every_slice(volume, reference, sinks)
     watch = Stopwatch()
-    slices = VolumeSlices(volume, reference.preprocessing)
+    slices, votes = VolumeSlices(volume, reference.preprocessing), Votes(reference.labels.classes)
     sampled = uniform_slices(len(slices), volume.spacing_mm[0], config.sampling)
     with watch.stage("reference"):
-        evidence = list(look(reference, slices, sampled, "reference slices", sinks))
+        evidence = list(look(reference, slices, sampled, "reference slices", sinks, votes))
     with watch.stage("second pass"):
-        evidence, second = _look_again(evidence, reference, slices, config, sinks)
+        evidence, second = _look_again(evidence, reference, slices, config, sinks, votes)
     reference.rest()
     references = select_references(_table(evidence, volume), config.selection)
     assembly = Assembly(volume.array.shape, reference.labels)
@@ -64,7 +65,7 @@ def segment(
         carry(assembly, volume, chosen, propagation, reference.device, config.propagation, sinks)
     return Segmentation(
         classes=assembly.classes,
-        organs=assembly.organs(volume.voxel_ml),
+        organs=assembly.organs(volume.voxel_ml, votes.agreement),
         confidence=assembly.confidence(),
         sampled=sampled,
         second_pass=second,
@@ -74,10 +75,18 @@ def segment(
 
 
 def look(
-    reference: ReferenceModule, slices: VolumeSlices, numbers: Sequence[int], title: str, sinks: Sequence[Sink] = ()
+    reference: ReferenceModule,
+    slices: VolumeSlices,
+    numbers: Sequence[int],
+    title: str,
+    sinks: Sequence[Sink] = (),
+    votes: Votes | None = None,
 ) -> Iterator[SliceEvidence]:
-    """What the reference module sees on each of the slices with these numbers; `sinks` get the probabilities."""
-    predictions = reference.probabilities(slices, numbers)
+    """What the reference module sees on each of the slices with these numbers.
+
+    `sinks` get the probabilities, `votes` those of its networks one by one.
+    """
+    predictions = reference.probabilities(slices, numbers, votes)
     progress = tqdm(predictions, total=len(numbers), desc=title, unit="slice", disable=None, leave=False)
     for z, probabilities in progress:
         if sinks:
@@ -88,15 +97,15 @@ def look(
 
 
 def _segment_every_slice(volume: Volume, reference: ReferenceModule, sinks: Sequence[Sink]) -> Segmentation:
-    watch, slices = Stopwatch(), VolumeSlices(volume, reference.preprocessing)
+    watch, slices, votes = Stopwatch(), VolumeSlices(volume, reference.preprocessing), Votes(reference.labels.classes)
     numbers = tuple(range(len(slices)))
     assembly = Assembly(volume.array.shape, reference.labels)
     with watch.stage("reference"):
-        for item in look(reference, slices, numbers, "all slices", sinks):
+        for item in look(reference, slices, numbers, "all slices", sinks, votes):
             assembly.add(item.z, item.classes, item.area_px, item.certainty_px)
     return Segmentation(
         classes=assembly.classes,
-        organs=assembly.organs(volume.voxel_ml),
+        organs=assembly.organs(volume.voxel_ml, votes.agreement),
         confidence=assembly.confidence(),
         sampled=numbers,
         second_pass=None,
@@ -111,12 +120,13 @@ def _look_again(
     slices: VolumeSlices,
     config: SegmentConfig,
     sinks: Sequence[Sink],
+    votes: Votes,
 ) -> tuple[list[SliceEvidence], SecondPass]:
     """The evidence with that of the second pass added, and what the second pass was about."""
     table = _table(evidence, slices.volume)
     names = reference.labels.names
     denser = second_look(table, len(slices), config.second_pass)
-    added = list(look(reference, slices, denser, "second pass", sinks))
+    added = list(look(reference, slices, denser, "second pass", sinks, votes))
     seen = {c for item in evidence for c in item.area_px.nonzero()[0]}
     found = {c for item in added for c in item.area_px.nonzero()[0]} - seen
     second = SecondPass(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,9 @@ class OrganResult:
     name: str
     id: int  # in the label file
     volume_ml: float
-    confidence: float | None  # mean winning probability over its voxels, 0..1; None when no voxel is its
+    confidence: float | None  # 0..1, the geometric mean of the next two; None when no voxel is its
+    certainty: float | None = None  # mean winning probability over its voxels, 0..1; None when no voxel is its
+    agreement: float | None = None  # Dice of what each network draws by itself; None for one network, or where none did
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,17 @@ class Segmentation:
     seconds: dict[str, float]  # elapsed time of each stage
 
 
+def confidence_of(certainty: float | None, agreement: float | None) -> float | None:
+    """How far an organ of that certainty is to be trusted: the geometric mean with the networks' agreement, if any.
+
+    Certainty says little of an image like none the networks know: a propagated mask is as certain as it is faithful to
+    what they saw. On painted CTs, easy and hard, this mean lies closer to true Dice than either of the two.
+    """
+    if certainty is None or agreement is None:
+        return certainty
+    return math.sqrt(certainty * agreement)
+
+
 class Assembly:
     """A mask put together slice by slice, with each organ's voxels and certainty counted on the way."""
 
@@ -63,17 +77,24 @@ class Assembly:
         certainty[list(organs)] = voxels[list(organs)] * confidence
         self.add(z, classes, voxels, certainty)
 
-    def organs(self, voxel_ml: float) -> tuple[OrganResult, ...]:
-        """What is known of each organ so far."""
-        voxels, certainty = self._voxels.sum(axis=0), self._certainty.sum(axis=0)
+    def organs(self, voxel_ml: float, agreement: np.ndarray | None = None) -> tuple[OrganResult, ...]:
+        """What is known of each organ so far, and from the networks' agreement (C,), NaN where there is none."""
+        agreed = np.full(self.labels.classes, np.nan) if agreement is None else agreement
         return tuple(
-            OrganResult(
-                name=name,
-                id=number,
-                volume_ml=float(voxels[c] * voxel_ml),
-                confidence=float(certainty[c] / voxels[c]) if voxels[c] else None,
-            )
+            self._organ(c, name, number, voxel_ml, None if np.isnan(agreed[c]) else float(agreed[c]))
             for c, (name, number) in enumerate(zip(self.labels.names, self.labels.ids, strict=True), start=1)
+        )
+
+    def _organ(self, c: int, name: str, number: int, voxel_ml: float, agreement: float | None) -> OrganResult:
+        voxels = int(self._voxels[:, c].sum())
+        certainty = float(self._certainty[:, c].sum() / voxels) if voxels else None
+        return OrganResult(
+            name=name,
+            id=number,
+            volume_ml=voxels * voxel_ml,
+            confidence=confidence_of(certainty, agreement),
+            certainty=certainty,
+            agreement=agreement,
         )
 
     def confidence(self) -> np.ndarray:

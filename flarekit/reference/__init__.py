@@ -5,10 +5,12 @@ from flarekit.reference.predict import ReferenceModule
 from flarekit.reference.sampling import doubtful_organs, second_look, uniform_slices
 from flarekit.reference.selection import select_references
 from flarekit.reference.uncertainty import entropy
+from flarekit.reference.votes import Votes
 
 __all__ = [
     "ReferenceModule",
     "SliceEvidence",
+    "Votes",
     "doubtful_organs",
     "entropy",
     "second_look",

@@ -17,6 +17,7 @@ from flarekit.labels import LabelSet
 from flarekit.models import DeepLabV3Plus, TransUNet
 from flarekit.reference.memory import halved
 from flarekit.reference.onnx import OnnxNetwork
+from flarekit.reference.votes import Votes
 
 
 class ReferenceModule:
@@ -48,16 +49,19 @@ class ReferenceModule:
         """How its slices have to be made."""
         return self.card.preprocessing
 
-    def probabilities(self, slices: VolumeSlices, numbers: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
+    def probabilities(
+        self, slices: VolumeSlices, numbers: Sequence[int], votes: Votes | None = None
+    ) -> Iterator[tuple[int, Tensor]]:
         """Slice number and float32 probabilities (C, h, w) on the network grid, in the order of `numbers`.
 
+        `votes` get what each network sees by itself.
         Where the device has too little memory, from then on fewer slices are predicted at a time. Raises OutOfMemory
         where one is too many.
         """
         start = 0
         while start < len(numbers):
             batch = numbers[start : start + self.batch_slices]
-            predicted = self._predicted(slices, batch)
+            predicted = self._predicted(slices, batch, votes)
             if predicted is None:
                 self.batch_slices = halved(len(batch), "slices", self.device)
                 continue
@@ -69,16 +73,16 @@ class ReferenceModule:
         for network in self._modules:
             network.to("cpu")
 
-    def _predicted(self, slices: VolumeSlices, batch: Sequence[int]) -> Tensor | None:
+    def _predicted(self, slices: VolumeSlices, batch: Sequence[int], votes: Votes | None) -> Tensor | None:
         """None where the device has too little memory."""
         try:
             images, positions = slices.images(batch).to(self.device), slices.positions(batch).to(self.device)
-            return self.predict(images, positions)
+            return self.predict(images, positions, votes)
         except torch.OutOfMemoryError:
             return None
 
     @torch.inference_mode()
-    def predict(self, images: Tensor, positions: Tensor) -> Tensor:
+    def predict(self, images: Tensor, positions: Tensor, votes: Votes | None = None) -> Tensor:
         """Probabilities (B, C, h, w) of images (B, 3, h, w) in 0..1 at positions (B,) in 0..1.
 
         The softmaxes of all networks are summed and divided by their number. Raises CheckpointError when the
@@ -86,13 +90,14 @@ class ReferenceModule:
         """
         for network in self._modules:
             network.to(self.device)
-        total = self.networks[0](images, positions).float().softmax(dim=1)
-        for run in self.networks[1:]:
-            total += run(images, positions).float().softmax(dim=1)
+        each = [run(images, positions).float().softmax(dim=1) for run in self.networks]
+        total = sum(each[1:], each[0])
         if not total.isfinite().all():
             raise CheckpointError(
                 f"{self.card.reference} gives values that are not finite", remedy="Train it again, or use another."
             )
+        if votes is not None:
+            votes.add(each)
         return total / len(self.networks)
 
 
