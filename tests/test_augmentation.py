@@ -127,3 +127,25 @@ def test_windows_shift_and_stretch_by_their_width() -> None:
 def test_drawing_twice_from_one_seed_gives_one_change() -> None:
     assert changes(AUGMENTATIONS["affine"]) == changes(AUGMENTATIONS["affine"])
     assert len(set(changes(AUGMENTATIONS["affine"]))) == 40
+
+
+def test_half_of_the_samples_lose_resolution_and_none_more_than_asked_for() -> None:
+    factors = np.array([change.coarseness for change in changes(AugmentationConfig(coarsen=2.0), 400)])
+    assert 0.4 < (factors == 1).mean() < 0.6
+    assert 1 <= factors.min() and 1.9 < factors.max() <= 2.0
+    with pytest.raises(ValueError, match="coarsen are at least 1"):
+        AugmentationConfig(coarsen=0.5)
+
+
+def test_larger_pixels_hide_what_is_smaller_than_they_are_and_keep_the_mean() -> None:
+    stripes = torch.zeros(1, 1, ROWS, COLUMNS)
+    stripes[..., ::2] = 1
+    coarse = change_images(stripes[..., :ROWS], replace(UNCHANGED, coarseness=3.0), side=ROWS, windows=PAPER)
+    assert coarse.shape == (1, 1, ROWS, ROWS)
+    assert coarse[..., 4:-4].std() < 0.1 and abs(coarse.mean() - 0.5) < 0.02
+
+
+def test_coarsening_is_drawn_last_so_that_other_changes_stay_what_they_were() -> None:
+    affine = AUGMENTATIONS["affine"]
+    for plain, coarse in zip(changes(affine), changes(replace(affine, coarsen=2.0)), strict=True):
+        assert replace(coarse, coarseness=1.0) == plain

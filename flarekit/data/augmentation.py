@@ -32,6 +32,7 @@ class Change:
     window_stretch: float  # and become this many times as wide
     gamma: float
     noise_hu: float  # standard deviation of white noise
+    coarseness: float  # pixels are shown as if they were this many times as large
     place: tuple[float, float]  # where the crop lies within its room, 0..1 for rows and columns
     shift: tuple[float, float]  # further shift in rows and columns, share of the side
     noise_seed: int
@@ -57,6 +58,7 @@ UNCHANGED = Change(
     window_stretch=1.0,
     gamma=1.0,
     noise_hu=0.0,
+    coarseness=1.0,
     place=(0.5, 0.5),
     shift=(0.0, 0.0),
     noise_seed=0,
@@ -69,6 +71,7 @@ def draw_change(config: AugmentationConfig, rng: np.random.Generator) -> Change:
     signed = rng.uniform(-1.0, 1.0, size=7)
     places = rng.uniform(0.0, 1.0, size=3)
     turns, noise_seed = int(rng.integers(0, 4)), int(rng.integers(0, 2**31))
+    coarse, power = rng.uniform(0.0, 1.0, size=2)
     return Change(
         flip_rows=config.flips and rows,
         flip_columns=config.flips and (columns if config.mirror == "swap" else rows),
@@ -79,6 +82,7 @@ def draw_change(config: AugmentationConfig, rng: np.random.Generator) -> Change:
         window_stretch=float(1.0 + signed[3] * config.window_shift),
         gamma=float(config.gamma ** signed[4]),
         noise_hu=float(places[2] * config.noise_hu),
+        coarseness=float(config.coarsen**power) if coarse < 0.5 else 1.0,
         place=(float(places[0]), float(places[1])),
         shift=(float(signed[5] * config.shift), float(signed[6] * config.shift)),
         noise_seed=noise_seed,
@@ -107,6 +111,8 @@ def change_images(
     `focus` (row, column) is a place on the unchanged canvas that a crop stays near to; None crops anywhere.
     """
     images = _place(images, change, side, focus, mode="bilinear")
+    if change.coarseness > 1:
+        images = _coarsened(images, change.coarseness)
     if change.noise_hu > 0:
         images = images + _noise(images.shape, change, windows)
     if change.gamma != 1 or change.noise_hu > 0:
@@ -191,6 +197,14 @@ def _resample(planes: Tensor, change: Change, side: int, middle: tuple[float, fl
     flat = planes.reshape(1, -1, height, width)
     moved = F.grid_sample(flat, grid, mode=mode, padding_mode="zeros", align_corners=False)
     return moved.reshape(*planes.shape[:-2], side, side)
+
+
+def _coarsened(images: Tensor, factor: float) -> Tensor:
+    """The images as larger pixels would have shown them, interpolated between these."""
+    height, width = images.shape[-2:]
+    fewer = max(1, round(height / factor)), max(1, round(width / factor))
+    coarse = F.interpolate(images, fewer, mode="bilinear", align_corners=False, antialias=True)
+    return F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
 
 
 def _noise(shape: torch.Size, change: Change, windows: WindowPreset) -> Tensor:
