@@ -97,7 +97,7 @@ AUGMENTATIONS: dict[str, AugmentationConfig] = {
     "affine": AugmentationConfig(
         rotation_deg=12.0, scale=1.2, shift=0.06, window_shift=0.08, gamma=1.25, noise_hu=15.0, mirror="off"
     ),
-    # The same and wider, and pixels of up to 3.5 mm on a grid of 1.6 mm: for CTs from other scanners than the training's.
+    # The same and wider, and pixels of up to 3.5 mm on a grid of 1.6 mm: for CTs of scanners that none is trained on.
     "scanners": AugmentationConfig(
         rotation_deg=15.0, scale=1.3, shift=0.08, window_shift=0.1, gamma=1.4, noise_hu=20.0, coarsen=2.2, mirror="off"
     ),
