@@ -15,7 +15,7 @@ import torch
 from segmentation_doubles import painted_ct, publish_tiny
 
 from flarekit.bench import gpu_memory, segment
-from flarekit.bench.efficiency import CaseCost, areas, summed
+from flarekit.bench.efficiency import Areas, CaseCost, summed
 from flarekit.bench.gpu_memory import Card, place_of
 from flarekit.bench.sampling import Sample, run_sampled
 from flarekit.bench.segment import painted_ct as painted_of_shape
@@ -39,26 +39,26 @@ def test_areas_are_worked_by_hand() -> None:
         a_sample(gpu_mb=2548.0, ram_mb=700.0, cpu_percent=100.0),
         a_sample(gpu_mb=400.0, span_s=0.2),
     ]
-    taken = areas(samples, cores=4)
-    assert taken["gpu_mb_s"] == pytest.approx(200.0 + 254.8 + 80.0)
-    assert taken["gpu_above_mb_s"] == pytest.approx(500.0 * 0.1)
-    assert taken["cpu_percent_s"] == pytest.approx(5.0 + 10.0 + 10.0)
-    assert taken["cpu_s"] == pytest.approx(0.25 * 4)
-    assert taken["machine_percent_s"] == pytest.approx(80.0 * 0.4)
-    assert (taken["peak_gpu_mb"], taken["peak_ram_mb"]) == (2548.0, 700.0)
+    taken = Areas.under(samples, cores=4)
+    assert taken.gpu_mb_s == pytest.approx(200.0 + 254.8 + 80.0)
+    assert taken.gpu_above_mb_s == pytest.approx(500.0 * 0.1)
+    assert taken.cpu_percent_s == pytest.approx(5.0 + 10.0 + 10.0)
+    assert taken.cpu_s == pytest.approx(0.25 * 4)
+    assert taken.machine_percent_s == pytest.approx(80.0 * 0.4)
+    assert (taken.peak_gpu_mb, taken.peak_ram_mb) == (2548.0, 700.0)
 
 
 def test_memory_that_nothing_tells_is_none_and_not_zero() -> None:
-    taken = areas([a_sample(), a_sample()], cores=2)
-    assert [taken[name] for name in ("gpu_mb_s", "gpu_above_mb_s", "peak_gpu_mb")] == [None] * 3
+    taken = Areas.under([a_sample(), a_sample()], cores=2)
+    assert (taken.gpu_mb_s, taken.gpu_above_mb_s, taken.peak_gpu_mb) == (None, None, None)
 
 
 def test_a_failed_case_is_not_in_the_sum() -> None:
-    common = {"cpu_percent_s": 10.0, "machine_percent_s": 20.0, "cpu_s": 1.0, "sampling_share": 0.01}
+    small, large, lost = (Areas.under([a_sample(ram_mb=mb, span_s=0.2)], cores=2) for mb in (800.0, 900.0, 5000.0))
     costs = [
-        CaseCost(name="a", run_s=3.0, loading_s=1.0, peak_ram_mb=900.0, **common),
-        CaseCost(name="b", run_s=4.0, loading_s=1.5, peak_ram_mb=800.0, **common),
-        CaseCost(name="c", run_s=9.0, error="broken", peak_ram_mb=5000.0, **common),
+        CaseCost(name="a", run_s=3.0, loading_s=1.0, areas=large, sampling_share=0.01),
+        CaseCost(name="b", run_s=4.0, loading_s=1.5, areas=small, sampling_share=0.01),
+        CaseCost(name="c", run_s=9.0, error="broken", areas=lost, sampling_share=0.01),
     ]
     total = summed(costs)
     assert (total["cases"], total["failed"]) == (2, 1)
@@ -71,7 +71,7 @@ def test_the_area_under_the_cpu_is_the_time_that_the_process_and_its_children_us
     child = f"import subprocess, sys\nsubprocess.run([sys.executable, '-S', '-c', {BURN!r}])\n{BURN}"
     run = run_sampled(python(child))
     assert run.code == 0 and 0 < run.sampling_share < 1
-    cpu_s = areas(run.samples, os.cpu_count() or 1)["cpu_s"]
+    cpu_s = Areas.under(run.samples, os.cpu_count() or 1).cpu_s
     assert 0.6 <= cpu_s < 1.5
     assert sum(sample.span_s for sample in run.samples) == pytest.approx(run.elapsed_s)
     assert run.samples[-1].time_s == run.elapsed_s
@@ -80,7 +80,7 @@ def test_the_area_under_the_cpu_is_the_time_that_the_process_and_its_children_us
 def test_memory_of_a_child_counts() -> None:
     hold = "held = bytearray(150 << 20)\nimport time\ntime.sleep(2)"
     run = run_sampled(python(f"import subprocess, sys\nsubprocess.run([sys.executable, '-S', '-c', {hold!r}])"))
-    assert 150 < areas(run.samples, 1)["peak_ram_mb"] < 300
+    assert 150 < Areas.under(run.samples, 1).peak_ram_mb < 300
 
 
 def test_samples_lie_a_tenth_of_a_second_apart_and_ask_the_card_each_time() -> None:

@@ -12,7 +12,7 @@ import nibabel
 import psutil
 from tqdm import tqdm
 
-from flarekit.bench.efficiency import CaseCost, areas
+from flarekit.bench.efficiency import Areas, CaseCost
 from flarekit.bench.gpu_memory import Card
 from flarekit.bench.sampling import SampledRun, run_sampled
 from flarekit.config.phantom import RECIPES
@@ -41,20 +41,19 @@ def bench_case(case: CaseFiles, masks: Path, options: Sequence[str], card: Card 
     mask = masks / f"{case.name}.nii.gz"
     command = [*COMMAND, "--quiet", "segment", str(case.image), "-o", str(mask)]
     run = run_sampled([*command, "--no-colours", "--json", *options], card.used_mb if card else None)
-    taken = areas(run.samples, psutil.cpu_count() or 1)
     error = _error(run, case.image.parent, masks)
     stages_s = {} if error else json.loads(run.stdout)["seconds"]
     return CaseCost(
         name=case.name,
         error=error,
-        shape=None if error else nibabel.load(mask).shape,
+        shape=None if error else _shape(mask),
         run_s=run.elapsed_s,
         loading_s=None if error else run.elapsed_s - sum(stages_s.values()),
         stages_s=stages_s,
         gpu_before_mb=run.gpu_before_mb,
+        areas=Areas.under(run.samples, psutil.cpu_count() or 1),
         sampling_share=run.sampling_share,
         samples=run.samples,
-        **taken,
     )
 
 
@@ -71,6 +70,12 @@ def painted_ct(shape: tuple[int, int, int]) -> Volume:
     spacing_mm = z_mm, h_mm, w_mm
     classes = synthetic_anatomy(_SEED, spacing_mm, shape)
     return canonical_volume(paint(classes, spacing_mm, RECIPES["plain"], _SEED), spacing_mm)
+
+
+def _shape(mask: Path) -> tuple[int, ...]:
+    image = nibabel.load(mask)
+    assert isinstance(image, nibabel.Nifti1Image)
+    return image.shape
 
 
 def _error(run: SampledRun, *folders: Path) -> str:

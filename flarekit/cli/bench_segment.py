@@ -75,12 +75,12 @@ def segment(
         checkpoints = {part: card.reference for part, card in models.cards.items()}
         result = {"machine": place.machine, "models": checkpoints, "backend": backend, "propagation_dtype": dtype}
         result |= {"interval_s": INTERVAL_S, "no_gpu_memory_because": place.no_card or None}
-        result |= {"cases": [cost.to_json() for cost in costs], "summed": summed(costs)}
+        result |= {"cases": [cost.to_json() for cost in costs], "summed": (total := summed(costs))}
         title = _title(place, dtype, checkpoints)
         if output is not None:
             write_results(folder, result, costs, title)
     written = [] if output is None else [f"Wrote efficiency.json, efficiency.png and masks/ to {output}."]
-    console.emit(result, cost_table(title, costs, result["summed"]), *_facts(costs, place), *written, as_json=json)
+    console.emit(result, cost_table(title, costs, total), *_facts(costs, place), *written, as_json=json)
     _refuse_failures(costs, output)
 
 
