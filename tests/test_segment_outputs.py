@@ -147,7 +147,7 @@ def test_doubts_are_in_the_json_and_on_the_terminal(case, run):
     outcome = run("-o", case.with_name("mask.nii.gz"), "--json")
     report = json.loads(outcome.stdout)
     codes = {flag["code"] for flag in report["flags"]}
-    assert codes <= {"low-confidence", "not-found", "little-found", "no-abdomen"} and codes
+    assert codes <= {"low-confidence", "not-found", "little-found", "few-sure", "no-abdomen"} and codes
     assert all(flag["text"] in outcome.stderr for flag in report["flags"])
 
 

@@ -9,7 +9,12 @@ from typing import Any
 from flarekit.check.findings import ERROR, NOTE, WARNING, Finding
 from flarekit.pipeline.segmentation import OrganResult
 
-LOW_CONFIDENCE = 0.7  # of an organ: the threshold below which the second pass looks again
+# Of an organ. On painted validation CTs (examples/confidence_painted.py) 97 % of the organs whose Dice is below 0.6 are
+# less sure, and 21 % of the others.
+LOW_CONFIDENCE = 0.65
+# Of the organs asked for: where fewer than this share are sure, the image is like none that the networks know, or too
+# poor. Chests, pelves, heads and noise have none to two of 13; painted CTs under trouble two, others six and more.
+SURE_SHARE = 0.25
 LITTLE_ML = 50.0  # all organs together: less is a gallbladder's worth
 
 
@@ -43,9 +48,21 @@ def organ_flags(organs: Iterable[OrganResult]) -> Iterator[Flag]:
     if total_ml < LITTLE_ML:
         text = f"all that was found are {total_ml:.1f} mL of {len(found)} organs: is it a CT of the abdomen?"
         yield Flag(severity=WARNING, code="little-found", text=text)
+    if (sure := sum(is_sure(organ) for organ in found)) < SURE_SHARE * len(organs):
+        text = f"{sure} of {len(organs)} organs were found with confidence: is it a CT of the abdomen, and a clear one?"
+        yield Flag(severity=WARNING, code="few-sure", text=text)
     for organ in organs:
         if organ.confidence is None:
             yield Flag(severity=NOTE, code="not-found", text=f"{organ.name}: not found.", organ=organ.name)
-        elif organ.confidence < LOW_CONFIDENCE:
-            text = f"{organ.name}: low confidence, {organ.confidence:.2f}."
-            yield Flag(severity=WARNING, code="low-confidence", text=text, organ=organ.name)
+        elif not is_sure(organ):
+            yield Flag(severity=WARNING, code="low-confidence", text=_unsure(organ), organ=organ.name)
+
+
+def is_sure(organ: OrganResult) -> bool:
+    """Whether an organ was found, and with confidence."""
+    return organ.confidence is not None and organ.confidence >= LOW_CONFIDENCE
+
+
+def _unsure(organ: OrganResult) -> str:
+    apart = "" if organ.agreement is None else f" (its networks agree to {organ.agreement:.2f})"
+    return f"{organ.name}: low confidence, {organ.confidence:.2f}{apart}."
