@@ -24,10 +24,11 @@ from flarekit.pipeline.case import Recipe, segment_volume
 from flarekit.pipeline.models import ModelChoice
 from flarekit.pipeline.outputs import OutputFiles
 from flarekit.pipeline.reading import admitted, read_case
+from flarekit.pipeline.sidecar import numbered
 from flarekit.pipeline.writing import write_case
 from flarekit.renumbering import WrittenLabels
 from flarekit.volumes import Volume
-from flarekit.volumes.formats import stem
+from flarekit.volumes.formats import names_segmentation, stem
 from flarekit.volumes.hu import AUTO, HuOffset
 
 REFERENCE, PROPAGATION = "starter-reference", "starter-propagation"
@@ -51,11 +52,15 @@ class Segmentation:
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the label map as .nii, .nii.gz, .nrrd or .mha, organs named in its header, and the JSON beside it.
 
-        A name that ends in .seg.nrrd makes it a segmentation of 3D Slicer. Raises OutputError.
+        A name that ends in .seg.nrrd makes it a segmentation of 3D Slicer; one in .dcm a DICOM-SEG, if the CT is DICOM,
+        whose segments are numbered from 1. Raises OutputError, InputError or MissingDependency.
         """
-        outputs = OutputFiles(mask=Path(path), labels=self._labels, config=OutputConfig(colours=False))
+        dicom_seg = names_segmentation(Path(path))
+        labels = self._labels.as_segments() if dicom_seg else self._labels
+        config = OutputConfig(colours=False, dicom_seg=dicom_seg)
+        outputs = OutputFiles(mask=Path(path), labels=labels, config=config)
         replaced = outputs.check(self._volume.path, overwrite=overwrite)
-        report = self.report | {"outputs": outputs.names}
+        report = numbered(self.report, labels) | {"outputs": outputs.names}
         write_case(outputs, self._volume, self._found, report, overwrite=replaced)
 
 

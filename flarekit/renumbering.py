@@ -62,6 +62,10 @@ class WrittenLabels:
             )
         return cls(model, {c: numbers[_plain(model.names[c - 1])] for c in classes})
 
+    def as_segments(self) -> WrittenLabels:
+        """The same organs, numbered 1, 2, ... in class order as a DICOM-SEG's segments are."""
+        return WrittenLabels(self.model, {c: number for number, c in enumerate(self.ids, start=1)})
+
     @property
     def names(self) -> dict[int, str]:
         """Id to organ."""

@@ -65,3 +65,15 @@ def red_green_blue(cielab: Sequence[int]) -> list[float]:
     matrix = [[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]]
     linear = np.clip(np.array(matrix) @ xyz, 0, 1)
     return [255 * float(12.92 * c if c <= 0.0031308 else 1.055 * c ** (1 / 2.4) - 0.055) for c in linear]
+
+
+def write_scan(folder: Path, hu: np.ndarray, spacing_mm: tuple[float, float, float], **elements: object) -> Path:
+    """A series of HU (Z, H, W) from the feet up, whose files are called from the head down."""
+    for z, stored in enumerate(hu):
+        given = {
+            "FrameOfReferenceUID": FRAME_OF_REFERENCE,
+            "PixelSpacing": list(spacing_mm[1:]),
+            "ImagePositionPatient": [*make.ORIGIN_MM[:2], z * spacing_mm[0]],
+        }
+        make.save(make.ct_slice(stored, z, **(given | elements)), folder / f"IM{len(hu) - z:04d}.dcm")
+    return folder

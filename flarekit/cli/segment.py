@@ -26,6 +26,7 @@ from flarekit.cli.segment_options import (
     SAMPLING,
     Case,
     Colours,
+    DicomSeg,
     Force,
     LabelMap,
     MaxReferences,
@@ -67,6 +68,7 @@ def segment(
     organs: Organs = OUTPUT.organs,
     label_map: LabelMap = OUTPUT.label_map,
     split: Split = OUTPUT.split,
+    dicom_seg: DicomSeg = OUTPUT.dicom_seg,
     uncertainty: Uncertainty = OUTPUT.uncertainty,
     save_probabilities: SaveProbabilities = OUTPUT.probabilities,
     statistics: Statistics = OUTPUT.statistics,
@@ -95,18 +97,21 @@ def segment(
     """Segment the organs of a CT; a JSON beside the mask says volumes, confidence, doubts, and what made it.
 
     What else is wanted lies beside it: CASE_seg_uncertainty.nii.gz, CASE_seg_probabilities/, CASE_seg_statistics.csv,
-    CASE_seg_preview.png and CASE_seg_report.html. Of a folder of CTs, every one is segmented to OUT/NAME.nii.gz; a run
-    that was stopped goes on where it was, and a case that fails does not stop the rest.
+    CASE_seg_preview.png and CASE_seg_report.html. A name that ends in .dcm makes the mask a DICOM-SEG, which goes back
+    to the archive that the CT in DICOM came from: with its patient in it. Of a folder of CTs, every one is segmented to
+    OUT/NAME.nii.gz; a run that was stopped goes on where it was, and a case that fails does not stop the rest.
     """
     from flarekit.pipeline.case import Recipe
-    from flarekit.pipeline.inputs import is_batch
+    from flarekit.pipeline.inputs import cases_in, is_batch
     from flarekit.pipeline.models import ModelChoice
+    from flarekit.volumes.formats import names_segmentation
     from flarekit.volumes.hu import parse_offset
 
     wanted = OutputConfig(
         organs=organs,
         label_map=label_map,
         split=split,
+        dicom_seg=dicom_seg or (output is not None and names_segmentation(output)),
         uncertainty=uncertainty,
         probabilities=save_probabilities,
         statistics=statistics,
@@ -121,8 +126,9 @@ def segment(
     models = ModelChoice.of(model, propagation, target, challenge=challenge, backend=backend)
     recipe = Recipe.of(models, config, wanted, force=force)
     if is_batch(image, output):
-        cases = _cases(image, series, offset)
-        _segment_all(cases, output or Path(f"{image.resolve().name}_seg"), recipe, workers, scheduler, overwrite, json)
+        folder = output or Path(f"{image.resolve().name}_seg")
+        cases = cases_in(image, folder, series=series, hu_offset=offset)
+        _segment_all(cases, folder, recipe, workers, scheduler, overwrite, json)
     else:
         _refuse_many(workers, scheduler)
         _segment_one(_case(image, series, offset), output, recipe, overwrite=overwrite, as_json=json)
@@ -216,12 +222,6 @@ def _case(image: Path, series: str | None, hu_offset: Any) -> CaseFiles:
     from flarekit.volumes.formats import stem
 
     return CaseFiles(name=stem(image), image=image, series=series, hu_offset=hu_offset)
-
-
-def _cases(folder: Path, series: str | None, hu_offset: Any) -> tuple[CaseFiles, ...]:
-    from flarekit.data.layouts import find_cases
-
-    return find_cases(folder, series=series, hu_offset=hu_offset).cases
 
 
 def _refuse_many(workers: int, scheduler: str | None) -> None:

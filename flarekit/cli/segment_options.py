@@ -22,7 +22,11 @@ Case = Annotated[
 Source = Annotated[Path | None, typer.Option("-i", "--input", help="The same, as an option.")]
 Output = Annotated[
     Path | None,
-    typer.Option("-o", "--output", help="The label map, CASE_seg.nii.gz here without it; of many cases, a folder."),
+    typer.Option(
+        "-o",
+        "--output",
+        help="The label map, CASE_seg.nii.gz here without it, or a DICOM-SEG (.dcm); of many cases, a folder.",
+    ),
 ]
 Organs = Annotated[
     str | None,
@@ -39,6 +43,14 @@ LabelMap = Annotated[
 Split = Annotated[
     bool,
     typer.Option("--split", rich_help_panel=WRITTEN, help="One file an organ, in a folder (-o), for one label map."),
+]
+DicomSeg = Annotated[
+    bool,
+    typer.Option(
+        "--dicom-seg",
+        rich_help_panel=WRITTEN,
+        help="Of DICOM, a DICOM-SEG (.dcm) for one label map: coded organs on the CT's slices. Needs flarekit[dicom].",
+    ),
 ]
 Uncertainty = Annotated[
     bool,

@@ -47,7 +47,7 @@ def segment_batch(
     scheduler: str | None = None,
     overwrite: bool = False,
 ) -> list[CaseOutcome]:
-    """Segment every case to FOLDER/NAME.nii.gz (FOLDER/NAME/ with `split`), and say what became of them in batch.json.
+    """Segment every case to FOLDER/NAME.nii.gz, NAME.dcm or NAME/, and say what became of them in batch.json.
 
     `workers` and `scheduler` as `flarekit.parallel.run_cases` takes them; every process loads the models once. A case
     that is finished, by the same models and settings from the same image, is skipped; what is there otherwise is
@@ -57,7 +57,7 @@ def segment_batch(
     """
     _refuse_clashes(folder, cases, recipe)
     refuse_foreign(folder, recipe, overwrite=overwrite)
-    if recipe.output.colours:
+    if recipe.output.colours and not recipe.output.dicom_seg:
         _write_colours(folder, recipe, overwrite=overwrite)
         recipe = replace(recipe, output=replace(recipe.output, colours=False))
     if scheduler is not None:  # whose workers stand in other folders
@@ -76,8 +76,7 @@ def segment_batch(
 
 def outputs_of(case: CaseFiles, folder: Path, recipe: Recipe) -> OutputFiles:
     """Where a batch writes a case."""
-    name = case.name if recipe.output.split else f"{case.name}.nii.gz"
-    return OutputFiles(mask=folder / name, labels=recipe.labels, config=recipe.output)
+    return OutputFiles(mask=folder / f"{case.name}{recipe.output.ending}", labels=recipe.labels, config=recipe.output)
 
 
 def _worked(case: CaseFiles, folder: Path, recipe: Recipe, overwrite: bool, threads: int | None) -> CaseOutcome:

@@ -27,6 +27,7 @@ from flarekit.pipeline.stopwatch import Stopwatch
 from flarekit.pipeline.writing import Maps, write_case
 from flarekit.renumbering import WrittenLabels
 from flarekit.volumes import Volume
+from flarekit.volumes.dicom.segmentation_writing import require_highdicom, require_segmentable
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +51,15 @@ class Recipe:
         *,
         force: bool = False,
     ) -> Recipe:
-        """With the organs that the output names. Raises UsageError or InputError as `WrittenLabels.of` does."""
+        """With the organs that the output names. Raises UsageError or InputError as `WrittenLabels.of` does.
+
+        Raises MissingDependency where a DICOM-SEG is wanted and highdicom is not installed.
+        """
         output = output or OutputConfig()
         labels = WrittenLabels.of(models.labels, output.organs, output.label_map)
+        if output.dicom_seg:
+            require_highdicom()
+            labels = labels.as_segments()
         return cls(models=models, labels=labels, config=config or SegmentConfig(), output=output, force=force)
 
     def identity(self, case: CaseFiles) -> dict[str, Any]:
@@ -88,6 +95,8 @@ def segment_case(
     watch = Stopwatch()
     with watch.stage("read"):
         volume, doubts = read_case(case, force=recipe.force)
+        if outputs.config.dicom_seg:
+            require_segmentable(volume)
     with _maps(outputs, volume) as maps:
         found, report = segment_volume(volume, doubts, recipe, models, maps.sinks)
         report["seconds"] = watch.rounded() | report["seconds"]

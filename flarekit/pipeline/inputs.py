@@ -1,13 +1,14 @@
-"""Whether an input is one case or many."""
+"""Whether an input is one case or many, and which these are."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from flarekit.data.layouts import layout_of, parts_of, volumes_in
+from flarekit.data.layouts import CaseFiles, find_cases, layout_of, parts_of, volumes_in
 from flarekit.volumes.dicom import holds_dicom
-from flarekit.volumes.formats import SUFFIXES
+from flarekit.volumes.formats import SEGMENTATION_SUFFIX, SUFFIXES
+from flarekit.volumes.hu import HuOffset
 
 
 def is_batch(source: Path, output: Path | None) -> bool:
@@ -21,4 +22,11 @@ def is_batch(source: Path, output: Path | None) -> bool:
         return False
     if parts_of(source) != [source] or layout_of(source) or volumes_in(source):
         return True
-    return not holds_dicom(source) and output is not None and not output.name.lower().endswith(SUFFIXES)
+    names_file = output is None or output.name.lower().endswith((*SUFFIXES, SEGMENTATION_SUFFIX))
+    return not holds_dicom(source) and not names_file
+
+
+def cases_in(source: Path, folder: Path, *, series: str | None, hu_offset: HuOffset) -> tuple[CaseFiles, ...]:
+    """The cases to segment into `folder`, which is none of them itself. Raises InputError as `find_cases` does."""
+    found = find_cases(source, series=series, hu_offset=hu_offset).cases
+    return tuple(case for case in found if case.image.resolve() != folder.resolve())

@@ -12,9 +12,10 @@ from typing import Any
 
 from flarekit import files
 from flarekit.config.segment import OutputConfig
-from flarekit.errors import InputError, UsageError
+from flarekit.errors import InputError, OutputError, UsageError
 from flarekit.renumbering import WrittenLabels
-from flarekit.volumes.formats import stem
+from flarekit.volumes.dicom import is_segmentation_file
+from flarekit.volumes.formats import SEGMENTATION_SUFFIX, names_segmentation, stem
 from flarekit.volumes.writing import require_writable_format
 
 UNFINISHED = {"format": "flarekit-unfinished", "version": 1}  # the JSON while its case is being written
@@ -25,7 +26,7 @@ _ODD = re.compile(r"[^\w.-]+")  # in a file's name
 class OutputFiles:
     """The files of one segmented case. Raises UsageError where two organs would share one."""
 
-    mask: Path  # the label map, or the folder of one file an organ
+    mask: Path  # the label map or DICOM-SEG, or the folder of one file an organ
     labels: WrittenLabels  # the organs
     config: OutputConfig
 
@@ -37,9 +38,8 @@ class OutputFiles:
 
     @classmethod
     def default(cls, image: Path, labels: WrittenLabels, config: OutputConfig) -> OutputFiles:
-        """CASE_seg.nii.gz, or the folder CASE_seg, in the current folder."""
-        name = f"{stem(image)}_seg"
-        return cls(mask=Path(name if config.split else f"{name}.nii.gz"), labels=labels, config=config)
+        """CASE_seg.nii.gz or CASE_seg.dcm, or the folder CASE_seg, in the current folder."""
+        return cls(mask=Path(f"{stem(image)}_seg{config.ending}"), labels=labels, config=config)
 
     @property
     def sidecar(self) -> Path:
@@ -96,8 +96,7 @@ class OutputFiles:
         """
         if image is not None and not os.path.exists(image):  # unlike Path.exists, False for a name that is too long
             raise InputError("does not exist", where=image, remedy="Check the path.")
-        if not self.config.split:
-            require_writable_format(self.mask)
+        self._require_format()
         replaced = overwrite or self._is_left_over()
         numbering = self.config.label_map  # one of those that have a name, or a file
         read = [path for path in (image, None if numbering is None else Path(numbering)) if path is not None]
@@ -124,6 +123,23 @@ class OutputFiles:
                 with files.output_errors(folder / name):
                     (folder / name).unlink()
 
+    def _require_format(self) -> None:
+        """Raises OutputError where the mask's name is one of another format, or another DICOM file has it."""
+        if self.config.dicom_seg and not names_segmentation(self.mask):
+            raise OutputError(
+                "is not the name of a DICOM-SEG",
+                where=self.mask,
+                remedy=f"Let it end in {SEGMENTATION_SUFFIX}, or leave out --dicom-seg.",
+            )
+        if self.config.dicom_seg and os.path.lexists(self.mask) and not is_segmentation_file(self.mask):
+            raise OutputError(
+                "is there and is no DICOM-SEG: it may be a slice of the CT",
+                where=self.mask,
+                remedy="Choose another name: --overwrite replaces segmentations.",
+            )
+        if not (self.config.dicom_seg or self.config.split):
+            require_writable_format(self.mask)
+
     def _could_write(self, name: str) -> bool:
         """Whether this is a file there, and called as those of a case with this JSON."""
         path = Path(name)
@@ -146,7 +162,7 @@ class OutputFiles:
             yield self.preview
         if self.config.report:
             yield self.report_page
-        if self.config.colours and not self.config.split:
+        if self.config.tables:
             yield from self.colour_tables
 
     def _word(self, organ_class: int) -> str:

@@ -13,6 +13,7 @@ from flarekit.config.segment import SegmentConfig
 from flarekit.pipeline.flags import Flag
 from flarekit.pipeline.segmentation import SecondPass, Segmentation
 from flarekit.pipeline.statistics import OrganStatistics
+from flarekit.renumbering import WrittenLabels
 from flarekit.report.slice_numbers import number_in_file
 from flarekit.volumes import Volume
 
@@ -50,6 +51,14 @@ def sidecar(
         "seconds": {stage: round(seconds, 3) for stage, seconds in segmentation.seconds.items()},
         "settings": toml.to_dict(config),
     }
+
+
+def numbered(report: Mapping[str, Any], labels: WrittenLabels) -> dict[str, Any]:
+    """The same JSON of a mask that is numbered by `labels`."""
+    ids = {name: number for number, name in labels.names.items()}
+    organs = [organ | {"id": ids[organ["name"]]} for organ in report["organs"]]
+    names = {"labels": {str(number): name for number, name in labels.names.items()}} if "labels" in report else {}
+    return {**report, **names, "organs": organs}
 
 
 def model_entry(card: Card) -> dict[str, str]:

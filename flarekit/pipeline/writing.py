@@ -22,6 +22,7 @@ from flarekit.report.overlay import colour, draw_overlay
 from flarekit.report.page import write_report
 from flarekit.volumes import Volume, write_labels, write_map
 from flarekit.volumes.colour_tables import itk_snap, slicer
+from flarekit.volumes.dicom.segmentation_writing import Algorithm, write_segmentation
 from flarekit.volumes.naming import NamedLabel
 
 
@@ -58,7 +59,7 @@ def write_case(
     watch = Stopwatch()
     with unfinished(outputs):
         with watch.stage("write"):
-            write_files(outputs, volume, segmentation, report["organs"], maps or Maps(), overwrite=overwrite)
+            write_files(outputs, volume, segmentation, report, maps or Maps(), overwrite=overwrite)
         if outputs.config.report:
             with watch.stage("report"):
                 uncertainty = None if maps is None else maps.uncertainty
@@ -87,27 +88,23 @@ def write_files(
     outputs: OutputFiles,
     volume: Volume,
     segmentation: Segmentation,
-    organs: Sequence[Mapping[str, Any]],
+    report: Mapping[str, Any],
     maps: Maps,
     *,
     overwrite: bool,
 ) -> None:
-    """All files but the JSON and the report; `organs` are those of the JSON. Raises OutputError."""
-    if outputs.config.split:
-        _write_organs(outputs, volume, segmentation, overwrite)
-    else:
-        ids = volume.like(outputs.labels.to_ids(segmentation.classes))
-        write_labels(outputs.mask, ids, labels=named(outputs.labels), overwrite=overwrite)
+    """All files but the JSON, which will hold `report`, and the page. Raises OutputError."""
+    _write_mask(outputs, volume, segmentation, report, overwrite)
     if outputs.config.uncertainty and maps.uncertainty is not None:
         write_map(outputs.uncertainty, volume.like(maps.uncertainty.steps), overwrite=overwrite)
     if maps.probabilities is not None:
         for c in outputs.labels.ids:
             write_map(outputs.probability(c), volume.like(maps.probabilities.steps(c)), overwrite=overwrite)
     if outputs.config.statistics:
-        files.write_text(outputs.statistics, statistics_table(organs), overwrite=overwrite)
+        files.write_text(outputs.statistics, statistics_table(report["organs"]), overwrite=overwrite)
     if outputs.config.preview:
         draw_overlay(outputs.preview, volume, segmentation.classes, outputs.labels.model, overwrite=overwrite)
-    if outputs.config.colours and not outputs.config.split:
+    if outputs.config.tables:
         itk_snap_file, slicer_file = outputs.colour_tables
         files.write_text(itk_snap_file, itk_snap(named(outputs.labels)), overwrite=overwrite)
         files.write_text(slicer_file, slicer(named(outputs.labels)), overwrite=overwrite)
@@ -148,6 +145,31 @@ def organ_row(organ: Mapping[str, Any]) -> list[Any]:
 
 def _listed(sides: Iterable[str]) -> str:
     return " ".join(side.replace(" ", "-") for side in sides) or "nowhere"
+
+
+def _write_mask(
+    outputs: OutputFiles, volume: Volume, segmentation: Segmentation, report: Mapping[str, Any], overwrite: bool
+) -> None:
+    if outputs.config.split:
+        _write_organs(outputs, volume, segmentation, overwrite)
+        return
+    ids = volume.like(outputs.labels.to_ids(segmentation.classes))
+    if outputs.config.dicom_seg:
+        write_segmentation(outputs.mask, ids, named(outputs.labels), _algorithm(report), overwrite=overwrite)
+    else:
+        write_labels(outputs.mask, ids, labels=named(outputs.labels), overwrite=overwrite)
+
+
+def _algorithm(report: Mapping[str, Any]) -> Algorithm:
+    """What a DICOM-SEG says of its making."""
+    reference = report["models"]["reference"]
+    return Algorithm(
+        maker="flarekit",
+        version=report["flarekit"],
+        name=f"flarekit {reference['checkpoint']}",
+        serial=reference["weights_sha256"],
+        parameters={part: model["checkpoint"] for part, model in report["models"].items()},
+    )
 
 
 def _write_organs(outputs: OutputFiles, volume: Volume, segmentation: Segmentation, overwrite: bool) -> None:

@@ -8,6 +8,8 @@
 | `frames`, `decoding`, `codestream` | pixels, plain or compressed |
 | `hounsfield` | HU |
 | `segmentation` | DICOM-SEG |
+| `origin`, `references`, `terms`, `quiet` | what a DICOM-SEG says of the CT it was drawn on, and of the organs in it |
+| `segmentation_writing` | DICOM-SEG as it is written |
 | `archive` | zip |
 | `reading` | all of it |
 
@@ -16,7 +18,7 @@ Contours (RTSTRUCT) are not read.
 
 from flarekit.volumes.dicom.archive import is_archive
 from flarekit.volumes.dicom.header import files_below, holds_dicom, holds_dicom_below
-from flarekit.volumes.dicom.reading import is_dicom_file, read_dicom, read_dicom_labels
+from flarekit.volumes.dicom.reading import is_dicom_file, is_segmentation_file, read_dicom, read_dicom_labels
 
 __all__ = [
     "files_below",
@@ -24,6 +26,7 @@ __all__ = [
     "holds_dicom_below",
     "is_archive",
     "is_dicom_file",
+    "is_segmentation_file",
     "read_dicom",
     "read_dicom_labels",
 ]

@@ -59,6 +59,12 @@ def is_dicom_file(path: Path) -> bool:
     return path.is_file() and starts_like_dicom(path)
 
 
+def is_segmentation_file(path: Path) -> bool:
+    """Whether a file is a DICOM-SEG. Raises InputError when it cannot be opened."""
+    header = read_header(path) if path.is_file() and path.stat().st_size else None
+    return header is not None and header.is_segmentation
+
+
 @contextmanager
 def _headers(path: Path) -> Iterator[list[Header]]:
     """The headers of all DICOM files in a folder, zip or file; a zip's files are there as long as the block runs."""
