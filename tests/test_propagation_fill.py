@@ -47,7 +47,8 @@ def test_native_slices_are_filled_and_the_drawn_one_is_kept(slices: VolumeSlices
 
 
 def test_probabilities_of_a_filled_slice_sum_to_one_and_agree_with_its_classes(slices, drawn: np.ndarray) -> None:
-    filled = {f.z: f for f in fill_slices(Matcher(), slices, {2: drawn}, 1, PropagationConfig(top_k=1))}
+    results = fill_slices(Matcher(), slices, {2: drawn}, 1, PropagationConfig(top_k=1), probabilities=True)
+    filled = {f.z: f for f in results}
     assert filled[2].probabilities is None
     planes = filled[3].probabilities.whole([2], (4, 40, 50))
     assert torch.allclose(planes.sum(dim=0), torch.ones(40, 50))

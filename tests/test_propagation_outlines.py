@@ -31,7 +31,7 @@ def outlines(annotated: dict[int, np.ndarray], config: OutlineConfig = HARD, **k
 
 
 def row(lines: Outlines, z: int, k: int = 0) -> np.ndarray:
-    return lines.log_odds(z, [k], WHOLE)[0, 7]
+    return lines.log_odds(z, k, WHOLE)[7]
 
 
 def test_on_an_annotated_slice_the_odds_are_the_distance_to_the_outline_in_blurs() -> None:
@@ -85,13 +85,13 @@ def test_a_part_of_a_slice_is_that_part_of_the_whole() -> None:
     classes[20:26, 30:40] = 1
     lines = outlines({0: classes, 5: half(0)})
     for region in ((slice(3, 17), slice(2, 9)), (slice(18, 40), slice(25, 50)), (slice(22, 23), slice(33, 36))):
-        np.testing.assert_array_equal(lines.log_odds(1, [0], region)[0], lines.log_odds(1, [0], WHOLE)[0][region])
+        np.testing.assert_array_equal(lines.log_odds(1, 0, region), lines.log_odds(1, 0, WHOLE)[region])
 
 
 def test_far_outside_an_outline_distances_are_not_told_apart() -> None:
     classes = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
     classes[:2] = 1
-    assert outlines({0: classes}).log_odds(0, [0], WHOLE).min() == -BAND_MM
+    assert outlines({0: classes}).log_odds(0, 0, WHOLE).min() == -BAND_MM
 
 
 @pytest.mark.parametrize("field", ["blur_mm", "limit", "fade_mm"])

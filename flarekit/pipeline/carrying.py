@@ -14,6 +14,7 @@ from flarekit.checkpoints import Loaded
 from flarekit.config.propagation import PropagationConfig
 from flarekit.data.slices import VolumeSlices
 from flarekit.models import STCN
+from flarekit.models.layout import laid_out_for
 from flarekit.pipeline.maps import Sink
 from flarekit.pipeline.segmentation import Assembly
 from flarekit.propagation import fill_slices
@@ -48,9 +49,9 @@ def carry(
     object_of[organs] = range(1, len(class_of))
     slices = VolumeSlices(volume, propagation.card.preprocessing)
     annotated = {item.z: object_of[item.classes] for item in references}
-    network = cast(STCN, propagation.networks["stcn"])
+    network = cast(STCN, laid_out_for(propagation.networks["stcn"], device))
     shape = (assembly.labels.classes, *volume.array.shape[1:])
-    for filled in _filled(network, slices, annotated, len(organs), device, config):
+    for filled in _filled(network, slices, annotated, len(organs), device, config, bool(sinks)):
         if filled.z not in annotated:
             assembly.add_propagated(filled.z, class_of[filled.classes], organs, filled.confidence)
             for sink in sinks:
@@ -65,6 +66,7 @@ def _filled(
     objects: int,
     device: torch.device,
     config: PropagationConfig,
+    probabilities: bool,
 ) -> Iterator[FilledSlice]:
     """Every slice once; where the device has too little memory, the rest in smaller steps."""
     done: set[int] = set()
@@ -72,7 +74,10 @@ def _filled(
         missing = [z for z in range(len(slices)) if z not in done]
         only = None if config.memory_every or not done else missing
         try:
-            for filled in fill_slices(network.to(device), slices, annotated, objects, config, only=only):
+            network = network.to(device)
+            for filled in fill_slices(
+                network, slices, annotated, objects, config, only=only, probabilities=probabilities
+            ):
                 if filled.z not in done:
                     done.add(filled.z)
                     yield filled

@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from flarekit.config.propagation import PropagationConfig
 from flarekit.models import STCN
-from flarekit.propagation.native import NativeGrid, Probabilities, decide
+from flarekit.propagation.decision import Evidence, Probabilities, decide
+from flarekit.propagation.native import NativeGrid
 from flarekit.propagation.outlines import Outlines
 from flarekit.propagation.propagate import SliceResult, propagate
 from flarekit.propagation.ranges import filled_slices
@@ -30,7 +31,9 @@ class FilledSlice:
     z: int  # slice number
     classes: np.ndarray  # (H, W) uint8: 0 background, object k is k + 1
     confidence: np.ndarray  # (K,) float32 in 0..1; 1 for an object annotated on this slice
-    probabilities: Probabilities | None = None  # of what was found here; None where nothing was, or all was given
+    probabilities: Probabilities | None = (
+        None  # of what was found here, where they are wanted; None where all was given
+    )
 
 
 def fill_slices(
@@ -43,19 +46,21 @@ def fill_slices(
     frame_mask: Mapping[int, np.ndarray] | None = None,
     only: Collection[int] | None = None,
     views: Views | None = None,
+    probabilities: bool = False,
 ) -> Iterator[FilledSlice]:
-    """All slices in range, each once, one slice in memory at a time; `only` and `views` as for `propagate`.
+    """All slices in range, each once, a few in memory at a time; `only` and `views` as for `propagate`.
 
     `annotated` maps slice numbers to classes (H, W) uint8 in the volume's own pixels: 0 background, object k
     as k + 1 with k below `objects`; other values belong to no object. `frame_mask` maps slice numbers to (K,)
     bool, the objects annotated there. Pixels given to an annotated object come out exactly as they went in.
-    Progress goes to stderr. Raises ValueError as `propagate` does.
+    With `probabilities`, those of what was found come along. Progress goes to stderr. Raises ValueError as
+    `propagate` does.
     """
     masks = _NetworkMasks(slices, annotated, objects)
     known = {z: np.ones(objects, dtype=bool) for z in annotated} | dict(frame_mask or {})
     network_known = {z: torch.from_numpy(mask) for z, mask in known.items()}
     results = propagate(network, slices, masks, config, frame_mask=network_known, only=only, views=views)
-    finish = _Finish(slices, annotated, known, config, next(network.parameters()).device)
+    finish = _Finish(slices, annotated, known, config, next(network.parameters()).device, probabilities)
     filled = filled_slices(annotated, len(slices), config)
     total = sum(only is None or z in only or z in annotated for z in filled)
     for result in tqdm(results, desc="propagating", unit="slice", total=total, disable=None, leave=False):
@@ -72,24 +77,28 @@ class _Finish:
         known: Mapping[int, np.ndarray],
         config: PropagationConfig,
         device: torch.device,
+        probabilities: bool,
     ) -> None:
         self._annotated, self._known, self._config = annotated, known, config
+        self._probabilities = probabilities
         self._grid = NativeGrid.of(slices.grid, device)
         spacing_mm = slices.volume.spacing_mm
         self._outlines = Outlines(annotated, known, spacing_mm, config.outlines) if annotated else None
 
     def __call__(self, result: SliceResult) -> FilledSlice:
-        z, objects = result.z, len(result.confidence)
+        z, objects = result.z, len(result.known)
         given = None if self._config.refine else self._annotated.get(z)
         fixed = np.zeros(objects, dtype=bool) if given is None else self._known[z]
         if given is not None and fixed.all():
             return FilledSlice(z=z, classes=given, confidence=np.ones(objects, dtype=np.float32))
         outlines = (self._outlines, z) if self._outlines and self._config.outlines.use else None
-        decision = decide(result.found, self._grid, np.flatnonzero(fixed).tolist(), objects, outlines)
+        evidence = Evidence(result.found, self._grid, np.flatnonzero(fixed).tolist(), outlines)
+        decision = decide(evidence, objects)
         classes, sure = decision.classes, decision.confidence.numpy()
+        probabilities = evidence.probabilities() if self._probabilities and result.found.objects else None
         if given is not None:
             classes, sure = _keep(given, fixed, classes), np.where(fixed, np.float32(1), sure)
-        return FilledSlice(z=z, classes=classes, confidence=sure, probabilities=decision.probabilities)
+        return FilledSlice(z=z, classes=classes, confidence=sure, probabilities=probabilities)
 
 
 def _keep(given: np.ndarray, fixed: np.ndarray, found: np.ndarray) -> np.ndarray:

@@ -1,94 +1,97 @@
-"""Answers on the network's grid, decided in the volume's own pixels."""
+"""From a box on the network's grid to the volume's own pixels, part by part."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from flarekit.data.grid import NetworkGrid
-from flarekit.propagation.boxes import TOKEN_PX
+from flarekit.propagation.boxes import TOKEN_PX, Box
 from flarekit.propagation.found import Found
-from flarekit.propagation.fusion import FLOOR, confidence, winners
-from flarekit.propagation.outlines import Outlines, Region
+from flarekit.propagation.outlines import Region
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The way from a network's pixels along one axis to native ones."""
+
+    weights: Tensor  # (native, network) pixels
+
+    def reached(self, part: slice) -> slice:
+        """The native pixels that some of the network's give something to."""
+        return _span(self._touched[:, part].any(axis=1))
+
+    def needed(self, native: slice) -> slice:
+        """The network's pixels that some native ones take something from."""
+        return _span(self._touched[native].any(axis=0))
+
+    @cached_property
+    def _touched(self) -> np.ndarray:
+        return (self.weights != 0).cpu().numpy()
 
 
 @dataclass(frozen=True)
 class NativeGrid:
     """The way from planes in a box to the part of a native slice that they reach."""
 
-    rows: Tensor  # (H, h) weights
-    columns: Tensor  # (W, w) weights
+    rows: Axis
+    columns: Axis
 
     @classmethod
     def of(cls, grid: NetworkGrid, device: torch.device) -> NativeGrid:
         rows, columns = grid.from_network_weights()
-        return cls(rows.to(device), columns.to(device))
+        return cls(Axis(rows.to(device)), Axis(columns.to(device)))
 
-    def objects(self, found: Found) -> tuple[Region, Tensor]:
-        """Where on the slice the objects can be, and their probabilities (len(objects), rows, columns) there."""
-        box = found.box
-        rows = self.rows[:, box.top * TOKEN_PX : box.bottom * TOKEN_PX]
-        columns = self.columns[:, box.left * TOKEN_PX : box.right * TOKEN_PX]
-        down, across = _reached(rows), _reached(columns)
-        return (down, across), rows[down] @ found.planes[1:].float() @ columns[across].T
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of a native slice."""
+        return len(self.rows.weights), len(self.columns.weights)
 
+    def reached(self, box: Box) -> Region:
+        """Where on the slice something of a box comes to lie."""
+        return self.rows.reached(_pixels(box.top, box.bottom)), self.columns.reached(_pixels(box.left, box.right))
 
-@dataclass(frozen=True)
-class Probabilities:
-    """Of each object, where on a native slice any of them can be; elsewhere there is background."""
+    def spread(self, planes: Tensor, box: Box, region: Region) -> Tensor:
+        """(..., rows, columns) of a region from planes (..., h, w) in a box."""
+        down, across = self.rows.needed(region[0]), self.columns.needed(region[1])
+        down, across = _cut(down, _pixels(box.top, box.bottom)), _cut(across, _pixels(box.left, box.right))
+        part = planes[..., _from(down, box.top), _from(across, box.left)].float()
+        return self.rows.weights[region[0], down] @ part @ self.columns.weights[region[1], across].T
 
-    region: Region  # rows and columns of the slice
-    objects: tuple[int, ...]
-    planes: Tensor  # (1 + len(objects), rows, columns) float32, background first, summing to 1
+    def likely(self, found: Found, above: float) -> list[Region | None]:
+        """For each object, where on the slice its probability may be above a threshold; None where it is nowhere."""
+        hot = found.planes[1:] > above
+        rows, columns = hot.any(dim=2).cpu().numpy(), hot.any(dim=1).cpu().numpy()
+        return [self._region(found.box, *own) for own in zip(rows, columns, strict=True)]
 
-    def whole(self, class_of: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
-        """float32 (C, H, W) of that shape: the background's at 0, object k's at `class_of[k]`, 0 elsewhere."""
-        planes = torch.zeros(shape, device=self.planes.device)
-        planes[0] = 1.0
-        for c, own in zip((0, *(class_of[k] for k in self.objects)), self.planes, strict=True):
-            planes[(c, *self.region)] = own
-        return planes
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Who takes which pixel of a native slice."""
-
-    classes: np.ndarray  # (H, W) uint8: 0 background, object k is k + 1
-    confidence: Tensor  # (K,) in 0..1
-    probabilities: Probabilities | None = None  # None where no object is
+    def _region(self, box: Box, rows: np.ndarray, columns: np.ndarray) -> Region | None:
+        down, across = _span(rows), _span(columns)
+        top, left = box.top * TOKEN_PX, box.left * TOKEN_PX
+        region = (
+            self.rows.reached(slice(top + down.start, top + down.stop)),
+            self.columns.reached(slice(left + across.start, left + across.stop)),
+        )
+        return region if all(part.stop > part.start for part in region) else None
 
 
-def decide(
-    found: Found, grid: NativeGrid, barred: Collection[int], objects: int, outlines: tuple[Outlines, int] | None
-) -> Decision:
-    """The likeliest object of every pixel, by the network and, for slice z, by the outlines (with z).
-
-    The `barred` objects take no pixel.
-    """
-    classes = np.zeros((len(grid.rows), len(grid.columns)), dtype=np.uint8)
-    sure = torch.ones(objects)
-    if not found.objects:
-        return Decision(classes, sure)
-    region, own = grid.objects(found)
-    odds = own.clamp_min(FLOOR).log() - (1 - own.sum(dim=0)).clamp_min(FLOOR).log()
-    if outlines is not None:
-        lines, z = outlines
-        odds += torch.from_numpy(lines.log_odds(z, found.objects, region)).to(odds.device)
-    odds[[row for row, k in enumerate(found.objects) if k in barred]] = -torch.inf
-    labels = torch.tensor((0, *(k + 1 for k in found.objects)), dtype=torch.uint8, device=odds.device)
-    planes = torch.cat((torch.zeros_like(odds[:1]), odds))
-    classes[region] = labels[winners(planes)].cpu().numpy()
-    probabilities = planes.softmax(dim=0)
-    sure[list(found.objects)] = confidence(probabilities).cpu()
-    return Decision(classes, sure, Probabilities(region, found.objects, probabilities))
+def _pixels(first: int, stop: int) -> slice:
+    return slice(first * TOKEN_PX, stop * TOKEN_PX)
 
 
-def _reached(weights: Tensor) -> slice:
-    """The native rows or columns that the weights (n, m) give something to."""
-    touched = weights.any(dim=1).nonzero()
-    return slice(int(touched[0]), int(touched[-1]) + 1) if len(touched) else slice(0, 0)
+def _span(touched: np.ndarray) -> slice:
+    """From the first to the last that is True."""
+    indices = np.flatnonzero(touched)
+    return slice(int(indices[0]), int(indices[-1]) + 1) if len(indices) else slice(0, 0)
+
+
+def _cut(part: slice, whole: slice) -> slice:
+    return slice(max(part.start, whole.start), min(part.stop, whole.stop))
+
+
+def _from(part: slice, token: int) -> slice:
+    """A part of the network's pixels counted from a token's first one."""
+    return slice(part.start - token * TOKEN_PX, part.stop - token * TOKEN_PX)

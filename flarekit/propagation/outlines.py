@@ -44,14 +44,12 @@ class Outlines:
         """`annotated` and `known` as for `fill_slices`, one entry in both for each annotated slice."""
         objects = len(next(iter(known.values())))
         self._annotated, self._spacing_mm, self._config = annotated, spacing_mm, config
+        self.limit = config.limit  # of the log-odds
         self._slices = [[z for z in sorted(annotated) if known[z][k]] for k in range(objects)]
         self._distance = lru_cache(maxsize=4 * objects)(self._measured)
 
-    def log_odds(self, z: int, objects: Sequence[int], region: Region) -> np.ndarray:
-        """float32 (len(objects), rows, columns): how much more likely than not each object is, pixel by pixel."""
-        return np.stack([self._one(z, k, region) for k in objects])
-
-    def _one(self, z: int, k: int, region: Region) -> np.ndarray:
+    def log_odds(self, z: int, k: int, region: Region) -> np.ndarray:
+        """float32 (rows, columns): how much more likely than not object k is on slice z, pixel by pixel."""
         below, above = self._neighbours(z, k)
         nearest_mm = min(abs(z - below), abs(z - above)) * self._spacing_mm[0]
         share = (z - below) / (above - below) if above > below else 0.0

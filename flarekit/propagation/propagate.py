@@ -2,9 +2,9 @@
 
 All annotated slices are in memory at once and near ones count for more, so both directions are one pass.
 With `memory_every`, propagated slices are remembered too: each gap between annotated slices is then walked
-upwards and downwards and the two answers are fused where they meet. Slices are read one at a time. What is kept
-of them is bounded whatever the volume's length: the memory, the last few views, and the answers that wait for
-the other direction.
+upwards and downwards and the two answers are fused where they meet. Slices are read one at a time, or side by
+side where nothing is remembered on the way. What is kept of them is bounded whatever the volume's length: the memory,
+the last few views, and the answers that wait for the other direction.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from torch import Tensor
 
 from flarekit.config.propagation import PropagationConfig
 from flarekit.models import STCN
+from flarekit.models.side_by_side import side_by_side
 from flarekit.propagation.boxes import TOKEN_PX, Box, boxes_around, union
 from flarekit.propagation.found import Found, assemble, at_the_borders, nothing_found
 from flarekit.propagation.fusion import confidence, fuse
-from flarekit.propagation.memory import MemoryBank, ring_places
+from flarekit.propagation.memory import Frame, MemoryBank, ring_places
 from flarekit.propagation.ranges import Gap, gaps
 from flarekit.propagation.step import View, decode, decode_nobody, remember
 from flarekit.propagation.views import Slices, Views
@@ -37,12 +38,20 @@ class SliceResult:
     z: int  # slice number
     frame: Box  # the whole slice
     found: Found  # the objects that are here
-    confidence: Tensor  # (K,) float32 in 0..1; 1 for an object annotated on this slice
+    known: Tensor  # (K,) bool: the objects annotated on this slice
 
     @property
     def probabilities(self) -> Tensor:
         """(K+1, h, w) float32, background first, summing to 1."""
-        return self.found.on(range(len(self.confidence)), self.frame).planes
+        return self.found.on(range(len(self.known)), self.frame).planes
+
+    @property
+    def confidence(self) -> Tensor:
+        """(K,) float32 in 0..1; 1 for an object annotated on this slice."""
+        sure = torch.ones(len(self.known), device=self.found.planes.device)
+        if self.found.objects:
+            sure[list(self.found.objects)] = confidence(self.found.planes)
+        return sure.masked_fill(self.known, 1.0)
 
 
 def propagate(
@@ -76,8 +85,12 @@ def propagate(
     walk = _Walk(views, slices.spacing_z_mm, config, _fill_memory(views, given, config))
     for z in given.slices:
         yield walk.found(z) if config.refine else walk.annotated(z, *given.on(z))
-    for gap in gaps(given.slices, len(slices), config):
-        yield from walk.both_ways(gap) if config.memory_every else walk.single_pass(gap, only)
+    between = gaps(given.slices, len(slices), config)
+    if config.memory_every:
+        yield from (result for gap in between for result in walk.both_ways(gap))
+    else:
+        wanted = [z for gap in between for z in gap.slices if only is None or z in only]
+        yield from side_by_side(walk.found, wanted, views.device)
 
 
 @dataclass(frozen=True)
@@ -103,9 +116,13 @@ class Given:
 @torch.inference_mode()
 def _fill_memory(views: Views, given: Given, config: PropagationConfig) -> MemoryBank:
     memory, margin = None, _margin(config, config.memory_margin_px)
-    for z in given.slices:
+
+    @torch.inference_mode()
+    def remembered(z: int) -> Frame:
         masks, known = given.on(z)
-        frame = remember(views.at(z), masks, known, margin=margin, at_once=config.objects_at_once)
+        return remember(views.at(z), masks, known, margin=margin, at_once=config.objects_at_once)
+
+    for frame in side_by_side(remembered, given.slices, views.device):
         if memory is None:
             wanted, permanent = config.memory_frames if config.memory_every else 0, len(given.slices)
             passing = ring_places(frame, permanent=permanent, wanted=wanted, budget_mb=config.memory_budget_mb)
@@ -135,19 +152,12 @@ class _Walk:
         rows, columns = (pixels // TOKEN_PX for pixels in masks.shape[-2:])
         frame = Box(0, rows, 0, columns)
         room = 1 - masks[known].sum(dim=0, keepdim=True)
-        planes, sure = torch.cat((room, masks)), torch.ones(len(masks), device=masks.device)
+        planes = torch.cat((room, masks))
         if not known.all():
             others = self._find(self.views.at(z), ~known)
             whole = others.on(range(len(masks)), frame).planes
             planes[:1], planes[1:][~known] = whole[:1] * room, whole[1:][~known] * room
-            sure[~known] = confidence(planes)[~known]
-        return SliceResult(z=z, frame=frame, found=Found(tuple(range(len(masks))), frame, planes), confidence=sure)
-
-    def single_pass(self, gap: Gap, only: Collection[int] | None) -> Iterator[SliceResult]:
-        """The slices of a gap (those in `only`), each read from the annotated slices alone."""
-        for z in gap.slices:
-            if only is None or z in only:
-                yield self.found(z)
+        return SliceResult(z=z, frame=frame, found=Found(tuple(range(len(masks))), frame, planes), known=known)
 
     def both_ways(self, gap: Gap) -> Iterator[SliceResult]:
         """The slices of a gap, walked upwards and downwards with a growing memory, and fused where both came."""
@@ -219,7 +229,4 @@ class _Walk:
         return {k: box for k, box in enumerate(boxes_around(hot, margin)) if box is not None}
 
     def _result(self, z: int, frame: Box, found: Found) -> SliceResult:
-        sure = torch.ones(len(self.memory.annotated_objects), device=found.planes.device)
-        if found.objects:
-            sure[list(found.objects)] = confidence(found.planes)
-        return SliceResult(z=z, frame=frame, found=found, confidence=sure)
+        return SliceResult(z=z, frame=frame, found=found, known=torch.zeros_like(self.memory.annotated_objects))

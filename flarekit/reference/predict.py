@@ -15,6 +15,7 @@ from flarekit.data.slices import VolumeSlices
 from flarekit.errors import CheckpointError, UsageError
 from flarekit.labels import LabelSet
 from flarekit.models import DeepLabV3Plus, TransUNet
+from flarekit.models.layout import laid_out_for
 from flarekit.reference.memory import halved
 from flarekit.reference.onnx import OnnxNetwork
 from flarekit.reference.votes import Votes
@@ -37,6 +38,8 @@ class ReferenceModule:
         self.device, self.backend, self.batch_slices = torch.device(device), backend, batch_slices
         require_backend(backend, self.device)
         self._modules = [network.eval() for network in loaded.networks.values()]
+        if backend == "torch":
+            self._modules = [laid_out_for(network, self.device) for network in self._modules]
         self.networks = [_runner(network, backend) for network in self._modules]
 
     @property

@@ -1,0 +1,137 @@
+"""Who takes which pixel of a native slice: the network's probabilities, the outlines, and the likeliest of all.
+
+An object is looked at only where it may be, which is a small part of a slice for most.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flarekit.propagation.found import Found
+from flarekit.propagation.fusion import FLOOR
+from flarekit.propagation.native import NativeGrid
+from flarekit.propagation.outlines import Outlines, Region
+
+FAINT = 0.001  # probability up to which an object takes no pixel
+
+
+@dataclass(frozen=True)
+class Probabilities:
+    """Of each object, where on a native slice any of them can be; elsewhere there is background."""
+
+    region: Region  # rows and columns of the slice
+    objects: tuple[int, ...]
+    planes: Tensor  # (1 + len(objects), rows, columns) float32, background first, summing to 1
+
+    def whole(self, class_of: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
+        """float32 (C, H, W) of that shape: the background's at 0, object k's at `class_of[k]`, 0 elsewhere."""
+        planes = torch.zeros(shape, device=self.planes.device)
+        planes[0] = 1.0
+        for c, own in zip((0, *(class_of[k] for k in self.objects)), self.planes, strict=True):
+            planes[(c, *self.region)] = own
+        return planes
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Who takes which pixel of a native slice."""
+
+    classes: np.ndarray  # (H, W) uint8: 0 background, object k is k + 1
+    confidence: Tensor  # (K,) in 0..1
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What network and outlines say of a slice together, in log-odds to the background."""
+
+    found: Found
+    grid: NativeGrid
+    barred: Collection[int]  # objects that take no pixel
+    outlines: tuple[Outlines, int] | None  # with the slice's number
+
+    def of_objects(self) -> Iterator[tuple[int, Region, Tensor]]:
+        """Each object that may take a pixel, the region in which it may, and its log-odds (rows, columns) there."""
+        likely = self.grid.likely(self.found, self._faint)
+        background = self._background(self.grid.reached(self.found.box))
+        for row, (k, region) in enumerate(zip(self.found.objects, likely, strict=True)):
+            if region is not None and k not in self.barred:
+                own = self.grid.spread(self.found.planes[1 + row], self.found.box, region)
+                odds = own.clamp_min_(FLOOR).log_() - background.of(region)
+                yield k, region, self._outlined(odds, k, region)
+
+    def probabilities(self) -> Probabilities:
+        """What they make of each pixel."""
+        region = self.grid.reached(self.found.box)
+        own = self.grid.spread(self.found.planes[1:], self.found.box, region).clamp_min_(FLOOR).log_()
+        odds = own - self._background(region).log
+        for row, k in enumerate(self.found.objects):
+            odds[row] = -torch.inf if k in self.barred else self._outlined(odds[row], k, region)
+        planes = torch.cat((torch.zeros_like(odds[:1]), odds)).softmax(dim=0)
+        return Probabilities(region, self.found.objects, planes)
+
+    def _background(self, region: Region) -> _Background:
+        missing = self.grid.spread(self.found.planes[0] - 1, self.found.box, region)  # nothing outside the box
+        return _Background(region, missing.add_(1).clamp_min_(FLOOR).log_())
+
+    def _outlined(self, odds: Tensor, k: int, region: Region) -> Tensor:
+        if self.outlines is None:
+            return odds
+        lines, z = self.outlines
+        return odds.add_(torch.from_numpy(lines.log_odds(z, k, region)).to(odds.device))
+
+    @property
+    def _faint(self) -> float:
+        """The probability below which outlines make of nothing an object, nor of another object this one."""
+        limit = 0.0 if self.outlines is None else self.outlines[0].limit
+        return min(FAINT, 0.4 * math.exp(-2 * limit))
+
+
+@dataclass(frozen=True)
+class _Background:
+    region: Region
+    log: Tensor  # (rows, columns) of its probability
+
+    def of(self, region: Region) -> Tensor:
+        """The part of a region inside."""
+        return _inside(self.log, region, self.region)
+
+
+def decide(evidence: Evidence, objects: int) -> Decision:
+    """The likeliest of so many objects for every pixel.
+
+    An object's confidence is the mean of its probability over the pixels it takes; where it takes none, how far its
+    largest probability stays below 1.
+    """
+    found, region = evidence.found, evidence.grid.reached(evidence.found.box)
+    classes, sure = np.zeros(evidence.grid.shape, dtype=np.uint8), torch.ones(objects)
+    if not found.objects:
+        return Decision(classes, sure)
+    best = torch.zeros([part.stop - part.start for part in region], device=found.planes.device)
+    winner, total = torch.zeros_like(best, dtype=torch.uint8), torch.ones_like(best)
+    heard = list(evidence.of_objects())
+    for k, own, odds in heard:
+        ahead = _inside(best, own, region)
+        _inside(winner, own, region).masked_fill_(odds > ahead, k + 1)
+        torch.maximum(ahead, odds, out=ahead)
+        _inside(total, own, region).add_(odds.exp())
+    certain = best.exp_().div_(total)
+    counts = torch.bincount(winner.flatten(), minlength=objects + 1)[1:]
+    sums = torch.bincount(winner.flatten(), weights=certain.flatten(), minlength=objects + 1)[1:]
+    sure = torch.where(counts > 0, sums / counts.clamp_min(1), 1.0).float().cpu()
+    for k, own, odds in heard:
+        if not counts[k]:
+            sure[k] = 1 - float((odds.exp() / _inside(total, own, region)).amax())
+    classes[region] = winner.cpu().numpy()
+    return Decision(classes, sure)
+
+
+def _inside(planes: Tensor, region: Region, whole: Region) -> Tensor:
+    """The part of planes (..., rows, columns) of a region inside of theirs; a view."""
+    rows, columns = (slice(r.start - w.start, r.stop - w.start) for r, w in zip(region, whole, strict=True))
+    return planes[..., rows, columns]

@@ -1,0 +1,100 @@
+"""Who takes which pixel: part by part as on the whole slice at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from flarekit.config.preprocessing import PreprocessingConfig
+from flarekit.config.propagation import OutlineConfig
+from flarekit.data.grid import NetworkGrid
+from flarekit.propagation.boxes import TOKEN_PX, Box
+from flarekit.propagation.decision import Evidence, decide
+from flarekit.propagation.found import Found
+from flarekit.propagation.native import NativeGrid
+from flarekit.propagation.outlines import Outlines
+
+NATIVE, BOX, OBJECTS = (70, 90), Box(1, 4, 0, 5), (0, 2, 3)
+FINE, COARSE = (1.0, 0.9), (3.1, 2.7)  # mm, on a network's grid of 1.6
+
+
+def grid(spacing_mm: tuple[float, float]) -> NetworkGrid:
+    return NetworkGrid.of(NATIVE, spacing_mm, PreprocessingConfig(spacing_mm=1.6, canvas=96))
+
+
+def blob(row: float, column: float, radius: float) -> Tensor:
+    """Logits that fall off around a pixel of the box, towards certain absence."""
+    rows, columns = torch.arange(48.0)[:, None], torch.arange(80.0)
+    return (radius - ((rows - row) ** 2 + (columns - column) ** 2).sqrt()).clamp(-12, 6)
+
+
+@pytest.fixture
+def found() -> Found:
+    """Three objects of five, two of them beside each other, the last too faint to win."""
+    odds = torch.stack((torch.zeros(48, 80), blob(20, 30, 9), blob(25, 45, 8), blob(40, 10, -2)))
+    return Found(OBJECTS, BOX, odds.softmax(dim=0))
+
+
+def lines(classes: np.ndarray) -> Outlines:
+    known = np.ones(5, dtype=bool)
+    return Outlines({4: classes}, {4: known}, (2.5, 1.0, 0.9), OutlineConfig())
+
+
+def on_the_whole_slice(evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
+    """Classes, and each object's probability (5, H, W), from all probabilities at once."""
+    planes = evidence.probabilities().whole([1, 2, 3, 4, 5], (6, *evidence.grid.shape))
+    return planes.argmax(dim=0).numpy(), planes[1:].numpy()
+
+
+def expected_confidence(classes: np.ndarray, planes: np.ndarray) -> Sequence[float]:
+    taken = [classes == k + 1 for k in range(5)]
+    return [own[here].mean() if here.any() else 1 - own.max() for own, here in zip(planes, taken, strict=True)]
+
+
+@pytest.mark.parametrize("spacing_mm", [FINE, COARSE])
+@pytest.mark.parametrize("outlined", [False, True])
+@pytest.mark.parametrize("barred", [(), (0,), OBJECTS])
+def test_part_by_part_the_same_objects_win_as_on_the_whole_slice(
+    found: Found, spacing_mm: tuple[float, float], outlined: bool, barred: Sequence[int]
+) -> None:
+    drawn = np.zeros(NATIVE, dtype=np.uint8)
+    drawn[30:45, 20:40], drawn[30:45, 40:60] = 1, 3
+    whole = NativeGrid.of(grid(spacing_mm), torch.device("cpu"))
+    evidence = Evidence(found, whole, barred, (lines(drawn), 6) if outlined else None)
+    decision = decide(evidence, 5)
+    classes, planes = on_the_whole_slice(evidence)
+    np.testing.assert_array_equal(decision.classes, classes)
+    assert set(np.unique(classes)) == {0, 1, 3} - {k + 1 for k in barred}
+    within = 0.05 if barred else 0.004  # where a barred object was, traces of others share its room with the background
+    np.testing.assert_allclose(decision.confidence, expected_confidence(classes, planes), atol=within)
+
+
+def test_outlines_that_count_for_more_make_objects_of_less(found: Found) -> None:
+    drawn = np.zeros(NATIVE, dtype=np.uint8)
+    drawn[20:60, 5:85] = 4  # where the network sees next to nothing
+    sure = Outlines({4: drawn}, {4: np.ones(5, dtype=bool)}, (2.5, 1.0, 0.9), OutlineConfig(limit=20.0))
+    evidence = Evidence(found, NativeGrid.of(grid(FINE), torch.device("cpu")), (), (sure, 4))
+    decision = decide(evidence, 5)
+    np.testing.assert_array_equal(decision.classes, on_the_whole_slice(evidence)[0])
+    assert (decision.classes == 4).sum() > 1000
+
+
+def test_a_region_spreads_as_its_part_of_the_whole_slice(found: Found) -> None:
+    for spacing_mm in (FINE, COARSE):
+        native = NativeGrid.of(grid(spacing_mm), torch.device("cpu"))
+        rows, columns = grid(spacing_mm).canvas
+        everything = found.on(OBJECTS, Box(0, rows // TOKEN_PX, 0, columns // TOKEN_PX)).planes
+        whole = grid(spacing_mm).from_network(everything[None])[0]
+        region = (slice(22, 41), slice(17, 60))
+        part = native.spread(found.planes, BOX, region)[1:]
+        torch.testing.assert_close(part, whole[(slice(1, None), *region)], atol=1e-5, rtol=1e-4)
+
+
+def test_nothing_found_takes_nothing_for_certain() -> None:
+    nothing = Found((), BOX, torch.ones(1, 48, 80))
+    decision = decide(Evidence(nothing, NativeGrid.of(grid(FINE), torch.device("cpu")), (), None), 5)
+    assert not decision.classes.any() and decision.confidence.tolist() == [1.0] * 5
