@@ -209,6 +209,12 @@ def test_what_an_interrupted_run_left_is_replaced(run, case):
     assert run("-o", case.with_name("mask.nii.gz")).code == 4
 
 
+@pytest.mark.parametrize("folder", [".", "..", "/"])
+def test_a_label_map_needs_a_name(run, folder):
+    outcome = run("-o", folder)
+    assert outcome.code == 2 and "a label map goes to a file" in outcome.stderr
+
+
 def test_a_ct_is_given_once(run, run_cli, case):
     assert run_cli("segment").code == 2
     assert run(case).code == 2

@@ -275,13 +275,14 @@ def test_lengths_are_read_in_the_unit_the_header_names(tmp_path, unit, in_mm):
     assert read_volume(tmp_path / "ct.nii").spacing_mm == pytest.approx((2, 0.75, 0.5))
 
 
-def test_a_spacing_of_zero_is_refused_unless_the_affine_says_otherwise(tmp_path):
+@pytest.mark.parametrize("spacing", [0.0, -2.0, float("nan")])
+def test_a_spacing_that_is_none_is_refused_unless_the_affine_says_otherwise(tmp_path, spacing):
     image = nibabel.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.diag([1.0, 2.0, 3.0, 1.0]))
-    image.header["pixdim"][2] = 0
+    image.header["pixdim"][2] = spacing
     (tmp_path / "ct.nii").write_bytes(_bytes(image, sform_code=1))
     assert read_volume(tmp_path / "ct.nii").spacing_mm == (3, 2, 1)
     (tmp_path / "ct.nii").write_bytes(_bytes(image, sform_code=0))
-    with pytest.raises(InputError, match=r"its spacing is \[1.0, 0.0, 3.0\]"):
+    with pytest.raises(InputError, match=rf"its spacing is \[1.0, {spacing}, 3.0\]"):
         read_volume(tmp_path / "ct.nii")
 
 

@@ -24,13 +24,15 @@ _ODD = re.compile(r"[^\w.-]+")  # in a file's name
 
 @dataclass(frozen=True, kw_only=True)
 class OutputFiles:
-    """The files of one segmented case. Raises UsageError where two organs would share one."""
+    """The files of one segmented case. Raises UsageError where two organs would share one, or the mask names none."""
 
     mask: Path  # the label map or DICOM-SEG, or the folder of one file an organ
     labels: WrittenLabels  # the organs
     config: OutputConfig
 
     def __post_init__(self) -> None:
+        if not self.config.split and self.mask.name in ("", ".."):
+            raise UsageError("a label map goes to a file", where=self.mask, remedy="Write -o mask.nii.gz, say.")
         if len(set(self.written)) < len(self.written):
             raise UsageError(
                 "two organs would be written to the same file", remedy="Give them other names, or leave out --split."

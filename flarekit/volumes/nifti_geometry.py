@@ -24,15 +24,15 @@ def affine_mm(header: nibabel.Nifti1Header) -> np.ndarray:
 
 
 def check_orientation(header: nibabel.Nifti1Header, head: bytes, path: Path) -> None:
-    """Raises InputError where the affine stands on a spacing of 0; warns of two orientations, or of none.
+    """Raises InputError where the affine stands on a spacing that is none; warns of two orientations, or of none.
 
     `head` is what the file begins with.
     """
     if header["sform_code"] > 0:
         _compare_forms(header, path)
         return
-    stated = type(header)(head[: header.sizeof_hdr], check=False)  # nibabel has made a 0 to a 1 elsewhere
-    if (stated["pixdim"][1:4] == 0).any():
+    stated = type(header)(head[: header.sizeof_hdr], check=False)  # nibabel has made a 0 to a 1 elsewhere, and -1 to 1
+    if not (stated["pixdim"][1:4] > 0).all():  # programs differ in whether a negative one mirrors
         raise InputError(
             f"has no usable geometry: its spacing is {stated['pixdim'][1:4].tolist()}",
             where=path,
