@@ -15,16 +15,19 @@ from PIL import Image
 from segmentation_doubles import ORGANS, SHAPE, SPACING_MM, painted_classes, painted_volume
 
 from flarekit.errors import InputError, OutputError
-from flarekit.labels import IGNORE, LabelSet
+from flarekit.labels import FLARE22, IGNORE, LabelSet
 from flarekit.report.by_slice import areas_px, means
+from flarekit.report.case_files import ReportFiles, read_case
 from flarekit.report.coding import jpeg, runs
 from flarekit.report.grey_levels import hu_of_levels, to_levels
 from flarekit.report.index import IndexEntry, by_need, index, write_index
+from flarekit.report.overlay import COLOURS, colour
 from flarekit.report.page import ReportCase, page, write_report
 from flarekit.report.profiles import steps
 from flarekit.report.shown_grid import ShownGrid
 from flarekit.report.viewer import viewer_data
 from flarekit.volumes import Volume, write_labels, write_map, write_volume
+from flarekit.volumes.naming import NamedLabel
 
 SIDECAR = {
     "format": "flarekit-segmentation",
@@ -150,6 +153,23 @@ def test_a_flag_names_its_organ_as_people_write_it():
     assert "</span>left kidney: low confidence, 0.61." in page(painted_case(sidecar=SIDECAR | {"flags": [flag]}))
 
 
+def test_a_flag_leads_to_its_organ_where_the_mask_holds_it():
+    flags = [{"severity": "warning", "text": f"{name}: unsure", "organ": name} for name in ("pea", "tail")]
+    html = page(painted_case(sidecar=SIDECAR | {"flags": flags}))
+    assert '</span><button type="button" class="go" value="2" title="Go to pea">pea</button>: unsure' in html
+    assert "</span>tail: unsure" in html
+
+
+def test_many_organs_differ_in_colour():
+    assert len({colour(c) for c in range(1, 53)}) == 52
+    assert colour(1) == COLOURS[0]
+
+
+def test_reference_slices_are_explained_where_there_are_any():
+    assert "reference slices; " in page(painted_case())
+    assert "reference slices; " not in page(painted_case(sidecar={}))
+
+
 def test_a_mask_without_anything_beside_it_has_a_page():
     html = page(painted_case(sidecar={}))
     assert "A CT" in html and "51.2" in html and "How it was made" not in html and "reference slices: 0" not in html
@@ -252,6 +272,11 @@ def test_cases_that_need_a_human_most_come_first():
     assert order == ["failed", "broken", "twice", "warned", "unsure", "fine", "noted"]
 
 
+def test_notes_are_no_reason_to_look():
+    html = index([entry("a", "note", "warning"), entry("b", "note")])
+    assert "warning of a" in html and "note of" not in html
+
+
 def test_the_index_links_to_the_reports(tmp_path):
     write_index(tmp_path / "index.html", [entry("a b&c", "warning"), entry("bad", failure="is <empty>")])
     html = (tmp_path / "index.html").read_text()
@@ -304,8 +329,52 @@ def test_a_ct_is_no_map_of_uncertainty(files, run_cli):
 def test_names_that_nobody_said_are_said_to_be_assumed(files, run_cli):
     (files / "mask.json").unlink()
     outcome = run_cli("report", files / "ct.nii.gz", files / "mask.nii.gz", "-o", files / "page.html")
-    assert outcome.code == 0 and "those of FLARE22 are taken" in outcome.stderr
+    assert outcome.code == 0 and "FLARE22&#x27;s numbers are assumed" in (files / "page.html").read_text()
+    assert "FLARE22's numbers are assumed" in outcome.stderr
     assert "gallbladder" in (files / "page.html").read_text()
+
+
+NAMED = tuple(NamedLabel(id=i, name=name, colour=(9, 9, 9)) for i, name in ((4, "block & co"), (9, "pea")))
+
+
+@pytest.mark.parametrize("name", ["named.nii.gz", "named.nii", "named.seg.nrrd", "named.mha"])
+def test_names_in_the_header_of_a_mask_are_its_organs(files, name):
+    write_labels(files / name, painted_volume().like(ORGANS.to_ids(painted_classes())), labels=NAMED)
+    case = read_case(ReportFiles(image=files / "ct.nii.gz", mask=files / name))
+    assert (case.labels.names, case.labels.ids) == (("block & co", "pea"), (4, 9))
+    assert [flag["code"] for flag in case.sidecar["flags"] if flag["code"] == "assumed-names"] == []
+
+
+def test_a_header_with_one_name_for_two_organs_names_none(files):
+    twice = tuple(NamedLabel(id=i, name="pea", colour=(9, 9, 9)) for i in (4, 9))
+    write_labels(files / "named.nii.gz", painted_volume().like(ORGANS.to_ids(painted_classes())), labels=twice)
+    assert read_case(ReportFiles(image=files / "ct.nii.gz", mask=files / "named.nii.gz")).labels is FLARE22
+
+
+def test_a_mask_is_measured_whatever_lies_beside_it(files):
+    (files / "mask.json").unlink()
+    case = read_case(ReportFiles(image=files / "ct.nii.gz", mask=files / "mask.nii.gz", labels=ORGANS))
+    block, pea = case.sidecar["organs"]
+    assert (block["statistics"]["extent_mm"], pea["statistics"]["pieces"]) == ([32.0, 40.0, 40.0], 1)
+
+
+def test_a_mask_that_was_edited_since_is_told_from_what_its_json_says(files):
+    def codes() -> list[str]:
+        case = read_case(ReportFiles(image=files / "ct.nii.gz", mask=files / "mask.nii.gz"))
+        return [flag["code"] for flag in case.sidecar["flags"] if flag["code"] in ("changed", "renamed")]
+
+    truth = {"organs": [{"name": "block", "id": 4, "volume_ml": 51.2}, {"name": "pea", "id": 9, "volume_ml": 1.6}]}
+    (files / "mask.json").write_text(json.dumps(SIDECAR | truth | {"image": "ct.nii.gz"}))
+    assert codes() == []
+    truth["organs"][1]["volume_ml"] = 1.7
+    (files / "mask.json").write_text(json.dumps(SIDECAR | truth | {"image": "other.nii.gz"}))
+    assert codes() == ["renamed", "changed"]
+
+
+def test_organs_that_the_json_does_not_name_are_listed_where_they_are_named_elsewhere(files):
+    others = LabelSet(name="others", names=("one", "other"), ids=(4, 9))
+    case = read_case(ReportFiles(image=files / "ct.nii.gz", mask=files / "mask.nii.gz", labels=others))
+    assert [organ["name"] for organ in case.sidecar["organs"]] == ["one", "other"]
 
 
 def test_what_propagate_wrote_is_understood(files, run_cli):
@@ -346,6 +415,15 @@ def test_a_mask_of_another_grid_is_refused(files, run_cli):
         json.dumps(SIDECAR | {"references": [5]}),
         json.dumps(SIDECAR | {"flags": ["pea"]}),
         json.dumps(SIDECAR | {"models": {"reference": {}}}),
+        json.dumps(SIDECAR | {"organs": [SIDECAR["organs"][0] | {"id": 1.5}]}),
+        json.dumps(SIDECAR | {"organs": [SIDECAR["organs"][0] | {"confidence": "high"}]}),
+        json.dumps(SIDECAR | {"sampled": [None]}),
+        json.dumps(SIDECAR | {"second_pass": 3}),
+        json.dumps(SIDECAR | {"flags": [{"text": "pea", "organ": 4}]}),
+        json.dumps(SIDECAR | {"seconds": {"read": "soon"}}),
+        json.dumps(SIDECAR | {"settings": []}),
+        json.dumps({"format": "flarekit-label-names", "labels": {"4": None}}),
+        json.dumps({"format": "flarekit-propagation", "organs": [], "annotated": [], "filled": [], "model": {}}),
     ],
 )
 def test_a_damaged_sidecar_is_named(files, run_cli, text):

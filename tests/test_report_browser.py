@@ -227,6 +227,38 @@ def test_organs_and_plots_lead_to_slices(page):
     assert page.value("document.querySelector('.profile .cursor').getAttribute('x1')") == "8.5"
 
 
+def test_an_enlarged_view_fits_into_a_low_window(chromium, report):
+    chromium.open(report, size=(1024, 600))
+    chromium.wait_for(READY)
+    chromium.press("e")
+    top, bottom = chromium.value("(({ top, bottom }) => [top, bottom])(views.axial.figure.getBoundingClientRect())")
+    assert 0 <= top < bottom <= 600
+
+
+def test_views_stay_where_they_are_from_slice_to_slice(chromium, report):
+    chromium.open(report, size=(820, 700))
+    chromium.wait_for(READY)
+    tops = []
+    for key in ("Home", "n"):  # no reference slice, and one
+        chromium.press(key)
+        tops.append(chromium.value("byId('views').querySelector('canvas').getBoundingClientRect().top + scrollY"))
+    assert tops[0] == tops[1]
+
+
+def test_a_flag_leads_to_its_organ(chromium, tmp_path):
+    classes = np.zeros(SHAPE, dtype=np.uint8)
+    classes[5, 33:37, 3:9] = 2
+    flag = {"severity": "warning", "text": "pea: low confidence, 0.42.", "organ": "pea"}
+    volume = Volume.from_source(np.zeros(SHAPE[::-1], dtype=np.int16), np.diag([-2.0, -2.0, 5.0, 1.0]))
+    case = ReportCase(volume=volume, classes=classes, labels=ORGANS, sidecar={"flags": [flag]})
+    write_report(tmp_path / "page.html", case)
+    chromium.open(tmp_path / "page.html")
+    chromium.wait_for(READY)
+    chromium.press("Home")
+    chromium.click(".flag .go")
+    assert slice_of(chromium).startswith("slice 5,")
+
+
 def test_the_index_leads_to_the_report(chromium, report):
     index = report.with_name("index.html")
     flag = {"severity": "warning", "text": "pea: low confidence, 0.42."}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from html import escape
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ NO_PROPAGATION = ("--no-propagation", "--device", "cpu", "--no-colours", "--repo
 
 @pytest.fixture
 def reference() -> str:
-    return publish_tiny("ref").name
+    return publish_tiny("ref", seed=3).name  # whose random weights find both organs
 
 
 def test_a_report_lies_beside_the_mask_and_names_no_folder(reference, tmp_path, run_cli):
@@ -36,7 +37,7 @@ def test_a_report_lies_beside_the_mask_and_names_no_folder(reference, tmp_path, 
     html = (tmp_path / "mask_report.html").read_text()
     assert "<h1>patient.nii.gz</h1>" in html and str(tmp_path) not in html
     for flag in result["flags"]:
-        assert flag["text"] in html
+        assert escape(flag["text"].removeprefix(flag.get("organ", ""))) in html
     assert 'class="confidence" d="M' in html and 'class="uncertainty" d="M' in html and "median" in html
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flarekit.pipeline.statistics import NOT_FOUND, NOT_HU, measure
+from flarekit.check.findings import ERROR, NOTE, WARNING, Finding
+from flarekit.report.statistics import NOT_FOUND, NOT_HU, NOT_MM, Units, measure
 from flarekit.volumes import Volume
 
 SHAPE = (6, 10, 14)  # z, h, w
@@ -70,11 +71,23 @@ def test_the_circle_of_the_scan_cuts_too(classes):
 
 
 def test_what_cannot_be_known_is_none_with_its_reason(classes):
-    stats = measure(volume(np.zeros(SHAPE)), classes, [1, 2], is_hu=False)
+    stats = measure(volume(np.zeros(SHAPE)), classes, [1, 2], Units(are_hu=False))
     assert stats[2].mean_hu is stats[2].extent_mm is stats[2].cut_at is None
     assert set(stats[2].reasons.values()) == {NOT_FOUND} and stats[2].to_json()["pieces"] is None
     assert stats[1].median_hu is None and stats[1].reasons["median_hu"] == NOT_HU
     assert stats[1].pieces == 1
+    stats = measure(volume(np.zeros(SHAPE)), classes, [1], Units(are_mm=False))[1]
+    assert stats.extent_mm is None and stats.reasons == {"extent_mm": NOT_MM} and stats.median_hu == 0
+
+
+def test_units_are_what_the_findings_leave():
+    def finding(code: str, severity: str) -> Finding:
+        return Finding(severity=severity, code=code, text=code)
+
+    assert Units.of([finding("padding", NOTE), finding("clipped", WARNING)]) == Units()
+    assert Units.of([finding("8-bit", ERROR)]) == Units(are_hu=False)
+    assert Units.of([finding("offset", WARNING)]) == Units(are_hu=False), "kept by --hu-offset none"
+    assert Units.of([finding("field-of-view", ERROR)]) == Units(are_mm=False)
 
 
 def test_organs_that_were_not_asked_for_are_left_out(classes):

@@ -22,14 +22,17 @@ def report(
     ] = None,
     dataset: Annotated[
         Path | None,
-        typer.Option("--dataset", help="A dataset.json with the organs' names and ids; those of the JSON without it."),
+        typer.Option(
+            "--dataset",
+            help="A dataset.json with the organs' names and ids; without it, the JSON or the mask's header names them.",
+        ),
     ] = None,
     series: Series = None,
     hu_offset: HuOffset = "auto",
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """A page about a mask, for a browser: slices with organs in three planes, volumes, confidence, flags.
+    """A page about a mask, for a browser: slices with organs in three planes, measurements, confidence, flags.
 
     One HTML file that needs no network. The CT is in it, reduced to some megabytes: treat it as you treat the CT.
     """

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from flarekit import files
-from flarekit.check import ERROR, NOTE
+from flarekit.check import NOTE
 from flarekit.config import toml
 from flarekit.config.segment import OutputConfig, SegmentConfig
 from flarekit.data.digest import digest
@@ -22,10 +22,10 @@ from flarekit.pipeline.reading import read_case
 from flarekit.pipeline.segment import segment
 from flarekit.pipeline.segmentation import Segmentation
 from flarekit.pipeline.sidecar import model_entry, sidecar
-from flarekit.pipeline.statistics import measure
 from flarekit.pipeline.stopwatch import Stopwatch
 from flarekit.pipeline.writing import Maps, write_case
 from flarekit.renumbering import WrittenLabels
+from flarekit.report.statistics import Units, measure
 from flarekit.volumes import Volume
 from flarekit.volumes.dicom.segmentation_writing import require_highdicom, require_segmentable
 
@@ -116,8 +116,7 @@ def segment_volume(
     found = written_part(found, recipe.labels)
     flags, statistics = (*doubts, *organ_flags(found.organs)), None
     if recipe.output.statistics or recipe.output.report:
-        is_hu = all(flag.severity != ERROR for flag in doubts)
-        measured = measure(volume, found.classes, list(recipe.labels.ids), is_hu=is_hu)
+        measured = measure(volume, found.classes, list(recipe.labels.ids), Units.of(doubts))
         statistics = {recipe.labels.model.names[c - 1]: each for c, each in measured.items()}
     for flag in flags:
         level = logging.INFO if flag.severity == NOTE else logging.WARNING

@@ -12,9 +12,9 @@ from flarekit.config import toml
 from flarekit.config.segment import SegmentConfig
 from flarekit.pipeline.flags import Flag
 from flarekit.pipeline.segmentation import SecondPass, Segmentation
-from flarekit.pipeline.statistics import OrganStatistics
 from flarekit.renumbering import WrittenLabels
 from flarekit.report.slice_numbers import number_in_file
+from flarekit.report.statistics import OrganStatistics
 from flarekit.volumes import Volume
 
 FORMAT = {"format": "flarekit-segmentation", "version": 1}

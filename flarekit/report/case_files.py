@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from flarekit.check.volume import volume_findings
 from flarekit.errors import InputError
 from flarekit.labels import FLARE22, LabelSet
 from flarekit.report.by_slice import means
+from flarekit.report.mask_facts import ASSUMED, doubts_about, measured_organs, volumes_ml
 from flarekit.report.page import ReportCase
-from flarekit.report.sidecars import confidence_of, labels_of, read_sidecar
+from flarekit.report.sidecars import confidence_of, labels_in_header, labels_of, read_sidecar
+from flarekit.report.statistics import Units, measure
 from flarekit.volumes import Volume, read_labels, read_volume, require_same_grid
 from flarekit.volumes.hu import AUTO, HuOffset
 from flarekit.volumes.reading import read_stored
@@ -42,27 +44,36 @@ def read_case(case: ReportFiles) -> ReportCase:
     mask = read_labels(case.mask, like=image)
     require_same_grid(image, mask)
     sidecar = read_sidecar(sidecar_path(case.mask))
-    labels = case.labels or labels_of(sidecar) or _assumed(case.mask)
+    named = case.labels or labels_of(sidecar) or labels_in_header(case.mask)
+    labels = named or FLARE22
     classes = labels.to_classes(mask.array, where=case.mask)
+    doubts = doubts_about(sidecar, case.image.name, volumes_ml(classes, labels, image.voxel_ml))
+    doubts += [] if named else [ASSUMED]
+    for doubt in doubts:
+        logger.warning("%s: %s", case.mask, doubt["text"])
     organs = len(labels.names)
     return ReportCase(
         volume=image,
         classes=classes,
         labels=labels,
-        sidecar={"flags": _findings(image)} | sidecar,
+        sidecar=_facts(image, classes, labels, sidecar, doubts) | {"image": case.image.name},
         confidence=confidence_of(sidecar, image, labels),
         uncertainty=None if case.uncertainty is None else _uncertainty(case.uncertainty, image, classes, organs),
     )
 
 
-def _assumed(mask: Path) -> LabelSet:
-    logger.warning("%s: no JSON beside it names its organs: those of FLARE22 are taken (--dataset names others).", mask)
-    return FLARE22
-
-
-def _findings(image: Volume) -> Sequence[dict[str, Any]]:
-    """Flags of the CT itself, for a mask whose JSON has none."""
-    return [asdict(finding) for finding in volume_findings(image)]
+def _facts(
+    image: Volume,
+    classes: np.ndarray,
+    labels: LabelSet,
+    sidecar: Mapping[str, Any],
+    doubts: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """The sidecar with measurements of the mask, and with flags about the CT where it has none."""
+    findings = volume_findings(image)
+    measured = measure(image, classes, range(1, labels.classes), Units.of(findings))
+    flags = sidecar.get("flags", [asdict(finding) for finding in findings])
+    return {**sidecar, "flags": [*flags, *doubts], "organs": measured_organs(sidecar, labels, measured)}
 
 
 def _uncertainty(path: Path, image: Volume, classes: np.ndarray, organs: int) -> np.ndarray:

@@ -7,16 +7,26 @@ from html import escape
 from typing import Any
 
 from flarekit.check.findings import SEVERITIES, WARNING
-from flarekit.report.markup import readable
+from flarekit.report.markup import go_button, readable
 
 _SIGNS = {"error": "&#10006;", "warning": "&#9888;", "note": "&#8505;"}
 
 
-def flag_list(flags: Sequence[Mapping[str, Any]]) -> str:
-    """A list of flags, the gravest first; a sentence where there is none."""
+_NONE = '<p class="flag note">&#8505; No flags.</p>'
+
+
+def flag_list(
+    flags: Sequence[Mapping[str, Any]], classes: Mapping[str, int] | None = None, *, none: str = _NONE
+) -> str:
+    """A list of flags, the gravest first; `none` where there is none.
+
+    An organ that is one of the names in `classes` leads to that class in the viewer.
+    """
     if not flags:
-        return '<p class="flag note">&#8505; No flags.</p>'
-    items = "\n".join(f'<li class="flag {_severity(flag)}">{_words(flag)}</li>' for flag in sorted(flags, key=gravity))
+        return none
+    items = "\n".join(
+        f'<li class="flag {_severity(flag)}">{_words(flag, classes or {})}</li>' for flag in sorted(flags, key=gravity)
+    )
     return f'<ul class="flags" aria-label="Flags">\n{items}\n</ul>'
 
 
@@ -30,8 +40,9 @@ def _severity(flag: Mapping[str, Any]) -> str:
     return severity if severity in SEVERITIES else WARNING
 
 
-def _words(flag: Mapping[str, Any]) -> str:
-    severity, text, organ = _severity(flag), str(flag["text"]), flag.get("organ")
+def _words(flag: Mapping[str, Any], classes: Mapping[str, int]) -> str:
+    severity, text, organ = _severity(flag), escape(str(flag["text"])), flag.get("organ")
     if organ is not None:
-        text = text.replace(organ, readable(organ))
-    return f'{_SIGNS[severity]} <span class="unseen">{severity}: </span>{escape(text)}'
+        title = escape(readable(organ))
+        text = text.replace(escape(organ), go_button(classes[organ], title) if organ in classes else title, 1)
+    return f'{_SIGNS[severity]} <span class="unseen">{severity}: </span>{text}'

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from flarekit import __version__
 from flarekit.check.findings import ERROR, NOTE, WARNING
 from flarekit.files import write_text
 from flarekit.report.flags import flag_list
-from flarekit.report.markup import asset, fill, policy, readable, table
+from flarekit.report.markup import frame, readable, table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +53,11 @@ def index(entries: Sequence[IndexEntry]) -> str:
     head = ("case", "why to look", "least sure organ", "confidence", "organs found")
     failed = sum(entry.failure is not None for entry in entries)
     flagged = sum(any(flag["severity"] != NOTE for flag in entry.flags) for entry in entries)
-    return fill(
-        "index.html",
+    cases = table("Cases", head, [_row(entry) for entry in ranked])
+    return frame(
         title="Cases, those that need a human first",
         subtitle=f"{len(entries)} cases: {failed} failed, {flagged} with errors or warnings.",
-        policy=policy(),
-        style=asset("page.css"),
-        cases=table("Cases", head, [_row(entry) for entry in ranked]),
-        version=__version__,
+        main=f'<main class="cases">\n{cases}\n</main>',
     )
 
 
@@ -83,7 +79,7 @@ def _row(entry: IndexEntry) -> list[str]:
     organ, confidence = entry.least_sure or ("", None)
     return [
         name if entry.page is None else f'<a href="{quote(entry.page)}">{name}</a>',
-        flag_list(entry.flags),
+        flag_list([flag for flag in entry.flags if flag["severity"] != NOTE], none=""),
         escape(readable(organ)),
         "&ndash;" if confidence is None else f"{confidence:.2f}",
         f"{entry.found} of {entry.organs}",

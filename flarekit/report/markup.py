@@ -10,6 +10,8 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
+from flarekit import __version__
+
 _ASSETS = files("flarekit.report") / "assets"
 
 
@@ -21,6 +23,21 @@ def asset(name: str) -> str:
 def fill(template: str, **parts: str) -> str:
     """The asset `template` with its $names replaced. Raises KeyError when one is missing."""
     return Template(asset(template)).substitute(parts)
+
+
+def frame(*, title: str, subtitle: str, main: str, script: str = "", data: object = None) -> str:
+    """A whole page: title and subtitle are plain text, `main` is HTML, and the script finds `data` in #case."""
+    scripts = f'<script type="application/json" id="case">{json_text(data)}</script>\n<script>{script}</script>'
+    return fill(
+        "frame.html",
+        title=escape(title),
+        subtitle=escape(subtitle),
+        policy=policy(script),
+        style=asset("page.css"),
+        main=main,
+        version=__version__,
+        scripts=scripts if script else "",
+    )
 
 
 def policy(script: str = "") -> str:
@@ -38,6 +55,11 @@ def json_text(data: object) -> str:
 def readable(name: str) -> str:
     """An organ's name as people write it."""
     return name.replace("_", " ")
+
+
+def go_button(organ_class: int, title: str) -> str:
+    """A way to an organ in the viewer; `title` is HTML already."""
+    return f'<button type="button" class="go" value="{organ_class}" title="Go to {title}">{title}</button>'
 
 
 def table(caption: str, head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from flarekit.report.markup import readable, table
+from flarekit.report.markup import go_button, readable, table
 from flarekit.report.overlay import colour
 
 # Measurements: the sidecar's name, the column's, and how a value is told.
@@ -43,7 +43,7 @@ def _name(organ_class: int, name: str, *, found: bool) -> str:
     swatch = f'<span class="swatch" style="background:{colour(organ_class)}"></span>'
     if not found:
         return f"{swatch} {title}"
-    return f'{swatch} <button type="button" class="go" value="{organ_class}" title="Go to {title}">{title}</button>'
+    return f"{swatch} {go_button(organ_class, title)}"
 
 
 def _measurements(organ: Mapping[str, Any]) -> list[str]:

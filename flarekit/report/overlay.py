@@ -25,7 +25,7 @@ LEGEND_MM = 160.0  # height the legend needs
 WINDOW_HU = window_range(50, 400)  # the abdomen window
 FILL, EDGE = 0.38, 0.95  # opacity of an organ's area and of its outline
 BACKGROUND, TEXT, MUTED = "#101216", "#e8eaed", "#8b9199"
-# Neighbouring organs differ in hue; the order is FLARE22's, further organs start over.
+# Neighbouring organs differ in hue; the order is FLARE22's, further organs start over in other shades.
 COLOURS = (
     "#c8693c",
     "#ffd23f",
@@ -41,6 +41,7 @@ COLOURS = (
     "#5ce1e6",
     "#f4f1a6",
 )
+SHADES = ((0, 0.0), (0, 0.4), (255, 0.55), (0, 0.65))  # a grey level, and how far the colours go towards it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +139,10 @@ def blend(hu: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 def colour(organ_class: int) -> str:
     """The colour of a class, 1 the first organ."""
-    return COLOURS[(organ_class - 1) % len(COLOURS)]
+    turn, place = divmod(organ_class - 1, len(COLOURS))
+    towards, share = SHADES[turn % len(SHADES)]
+    parts = (int(COLOURS[place][i : i + 2], 16) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(part + (towards - part) * share):02x}" for part in parts)
 
 
 def _figure(cuts: list[Panel], classes: np.ndarray, labels: LabelSet, voxel_ml: float) -> Figure:

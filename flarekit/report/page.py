@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from flarekit import __version__
 from flarekit.errors import OutputError
 from flarekit.files import refuse_existing, require_writable, write_text
 from flarekit.labels import LabelSet
 from flarekit.report.by_slice import areas_px
 from flarekit.report.flags import flag_list
-from flarekit.report.markup import asset, fill, json_text, policy
+from flarekit.report.markup import asset, fill, frame
 from flarekit.report.organ_facts import organ_facts
 from flarekit.report.organ_table import organ_table
 from flarekit.report.profiles import profile_section
@@ -73,27 +71,27 @@ def page(case: ReportCase) -> str:
     areas = areas_px(case.classes, len(case.labels.names))
     organs = organ_facts(sidecar, case.labels, areas, volume.voxel_ml, case.confidence)
     script = "".join(asset(name) for name in SCRIPTS)
-    return fill(
+    main = fill(
         "page.html",
-        title=escape(title(case)),
-        subtitle=escape(_subtitle(volume)),
-        policy=policy(script),
-        style=asset("page.css"),
-        flags=flag_list(sidecar.get("flags", ())) if sidecar else "",
+        flags=flag_list(sidecar.get("flags", ()), _classes_found(organs)) if sidecar else "",
         marks=slice_marks(len(volume.array), references, looked),
         organs=f"<section>\n<h2>Organs</h2>\n{organ_table(organs)}\n</section>",
         profiles=profile_section(case.labels, areas, case.confidence, case.uncertainty, references),
         provenance=provenance(sidecar),
-        version=__version__,
-        data=json_text(viewer_data(volume, case.classes, case.labels, references)),
-        script=script,
     )
+    data = viewer_data(volume, case.classes, case.labels, references)
+    return frame(title=title(case), subtitle=_subtitle(volume), main=main, script=script, data=data)
 
 
 def title(case: ReportCase) -> str:
     """What the case is called: its CT's file name."""
     name = case.sidecar.get("image") or (case.volume.path.name if case.volume.path else None)
     return name or "A CT"
+
+
+def _classes_found(organs: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """The classes of the organs that the mask holds, by name."""
+    return {organ["name"]: organ["class"] for organ in organs if organ["volume_ml"] > 0}
 
 
 def _subtitle(volume: Volume) -> str:

@@ -35,7 +35,7 @@ def profile_section(
         if area.any()
     )
     lines = {"confidence": confidence, "uncertainty": uncertainty}
-    legend = _legend([kind for kind, values in lines.items() if values is not None])
+    legend = _legend([kind for kind, values in lines.items() if values is not None], are_marked=len(references) > 0)
     return f'<section>\n<h2>By slice</h2>\n{legend}\n<div class="profiles">\n{figures}\n</div>\n</section>'
 
 
@@ -80,11 +80,12 @@ def steps(values: np.ndarray) -> str:
     return "".join(commands)
 
 
-def _legend(lines: Sequence[str]) -> str:
+def _legend(lines: Sequence[str], *, are_marked: bool) -> str:
     keys = "".join(f'<span class="key {kind}"></span> {kind}, ' for kind in lines)
     scale = "from 0 to 1; " if lines else ""
+    marks = '<span class="key reference"></span> reference slices; ' if are_marked else ""
     return (
-        f'<p class="muted">From feet to head: {keys}{scale}<span class="key reference"></span> reference slices; '
+        f'<p class="muted">From feet to head: {keys}{scale}{marks}'
         "coloured, the area as a share of its largest. Click to go to a slice.</p>"
     )
 

@@ -11,11 +11,12 @@ import numpy as np
 
 from flarekit.errors import InputError
 from flarekit.labels import LabelSet
+from flarekit.report.sidecar_shape import SHAPES, misfit
 from flarekit.report.slice_numbers import number_in_file
 from flarekit.volumes import Volume
+from flarekit.volumes.label_names import label_names
 
 _NAMES = "flarekit-label-names"
-_KNOWN = ("flarekit-segmentation", "flarekit-propagation", _NAMES)
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
@@ -28,12 +29,16 @@ def read_sidecar(path: Path) -> dict[str, Any]:
         return {}
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(data, dict) or data.get("format") not in _KNOWN:
+        if not isinstance(data, dict) or str(data.get("format")) not in SHAPES:
             return {}
-        return _checked(_in_one_form(data))
+        if wrong := misfit(data, SHAPES[data["format"]]):
+            raise ValueError(wrong)
+        sidecar = _in_one_form({name: value for name, value in data.items() if value is not None})
+        labels_of(sidecar)
+        return sidecar
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", where=path, remedy="Check its permissions.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise InputError(
             f"is damaged ({error})", where=path, remedy="Move it away to have a report without it."
         ) from error
@@ -48,6 +53,15 @@ def labels_of(sidecar: Mapping[str, Any]) -> LabelSet | None:
     return LabelSet(name="sidecar", names=names, ids=ids)
 
 
+def labels_in_header(mask: Path) -> LabelSet | None:
+    """The organs that a label map's own header names, None where it names none."""
+    names = label_names(mask)
+    try:
+        return LabelSet(name="header", names=tuple(names.values()), ids=tuple(names)) if names else None
+    except ValueError:  # a name or number that is there twice
+        return None
+
+
 def confidence_of(sidecar: Mapping[str, Any], volume: Volume, labels: LabelSet) -> np.ndarray | None:
     """float64 (organs, Z): what it says of the confidence by slice, NaN where it says nothing; None for nothing."""
     by_slice = {organ["name"]: organ.get("confidence_by_slice", {}) for organ in sidecar.get("organs", ())}
@@ -56,21 +70,9 @@ def confidence_of(sidecar: Mapping[str, Any], volume: Volume, labels: LabelSet) 
     result = np.full((len(labels.names), len(volume.array)), np.nan)
     for row, name in enumerate(labels.names):
         for number, confidence in by_slice.get(name, {}).items():
-            if int(number) < len(volume.array):
+            if 0 <= int(number) < len(volume.array):
                 result[row, number_in_file(volume, int(number))] = confidence
     return result
-
-
-def _checked(data: dict[str, Any]) -> dict[str, Any]:
-    """The same. Raises ValueError, KeyError or TypeError where a report could not be made of it."""
-    labels_of(data)
-    for entry in data.get("references", ()):
-        int(entry["slice"])
-    for flag in data.get("flags", ()):
-        str(flag["text"])
-    for entry in data.get("models", {}).values():
-        entry["checkpoint"], entry["weights_sha256"]
-    return data
 
 
 def _in_one_form(data: dict[str, Any]) -> dict[str, Any]:

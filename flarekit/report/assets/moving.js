@@ -62,6 +62,7 @@ function enlarge(name) {
     view.figure.querySelector(".enlarge").textContent = here ? "All views" : "Enlarge";
   }
   byId("views").classList.toggle("one", large);
+  if (large) figure.scrollIntoView({ block: "nearest" });
   select(name);
 }
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from scipy import ndimage
 
+from flarekit.check.findings import ERROR
 from flarekit.volumes import Volume
 
 NOT_FOUND = "no voxel was found"
 NOT_HU = "the values are not HU"
+NOT_MM = "the spacing cannot be in millimetres"
 PADDING_HU = -1100  # nothing in a scan is thinner than air: below lies what the scanner did not see
 _SIDES = (("bottom", "top"), ("front", "back"), ("right", "left"))  # of axes z, h, w: the patient's own
+_OFFSET, _FIELD = "offset", "field-of-view"  # findings of `flarekit.check.volume`
 _TOUCHING = np.ones((3, 3, 3), dtype=bool)  # pieces are apart when not even corners touch
 
 
@@ -43,17 +46,39 @@ class OrganStatistics:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Units:
+    """What a volume's numbers can be taken for."""
+
+    are_hu: bool = True  # its values
+    are_mm: bool = True  # its spacing
+
+    @classmethod
+    def of(cls, doubts: Iterable[Doubt]) -> Units:
+        """As the findings about the volume say: no HU where an error or a lost offset speaks against them."""
+        codes = {doubt.code for doubt in doubts if doubt.severity == ERROR or doubt.code == _OFFSET}
+        return cls(are_hu=codes <= {_FIELD}, are_mm=_FIELD not in codes)
+
+
+class Doubt(Protocol):
+    """A finding of `flarekit.check`, or what was made of it."""
+
+    @property
+    def severity(self) -> str: ...
+
+    @property
+    def code(self) -> str: ...
+
+
 def measure(
-    volume: Volume, classes: np.ndarray, organs: Sequence[int], *, is_hu: bool = True
+    volume: Volume, classes: np.ndarray, organs: Sequence[int], units: Units | None = None
 ) -> dict[int, OrganStatistics]:
-    """Statistics of the organs (classes) of a mask uint8 (Z, H, W); without HU where the values are none."""
+    """Statistics of the organs (classes) of a mask uint8 (Z, H, W); without HU or mm where the units are others."""
+    units = units or Units()
     histograms = _Histograms(volume.array, classes, max(organs, default=0) + 1)
     boxes = ndimage.find_objects(classes, max_label=max(organs, default=0) or 1)
     beside_padding = _beside_padding(volume.array, classes)
-    return {
-        c: _of_organ(volume, classes, c, boxes[c - 1], histograms if is_hu else None, c in beside_padding)
-        for c in organs
-    }
+    return {c: _of_organ(volume, classes, c, boxes[c - 1], histograms, units, c in beside_padding) for c in organs}
 
 
 def _of_organ(
@@ -61,22 +86,25 @@ def _of_organ(
     classes: np.ndarray,
     organ: int,
     box: tuple[slice, slice, slice] | None,
-    histograms: _Histograms | None,
+    histograms: _Histograms,
+    units: Units,
     is_beside_padding: bool,
 ) -> OrganStatistics:
     if box is None:
         names = ("mean_hu", "sd_hu", "median_hu", "extent_mm", "pieces", "cut_at")
         return OrganStatistics(reasons=dict.fromkeys(names, NOT_FOUND))
-    sizes = (part.stop - part.start for part in box)
-    mean, sd, median = (None, None, None) if histograms is None else histograms.moments(organ)
+    extent_mm = tuple((part.stop - part.start) * mm for part, mm in zip(box, volume.spacing_mm, strict=True))
+    mean, sd, median = histograms.moments(organ) if units.are_hu else (None, None, None)
+    unknown = {} if units.are_hu else dict.fromkeys(("mean_hu", "sd_hu", "median_hu"), NOT_HU)
+    unknown |= {} if units.are_mm else {"extent_mm": NOT_MM}
     return OrganStatistics(
         mean_hu=mean,
         sd_hu=sd,
         median_hu=median,
-        extent_mm=tuple(size * mm for size, mm in zip(sizes, volume.spacing_mm, strict=True)),
+        extent_mm=extent_mm if units.are_mm else None,
         pieces=int(ndimage.label(classes[box] == organ, _TOUCHING)[1]),
         cut_at=_cut_at(box, classes.shape) + (("scan circle",) if is_beside_padding else ()),
-        reasons=dict.fromkeys(("mean_hu", "sd_hu", "median_hu"), NOT_HU) if histograms is None else {},
+        reasons=unknown,
     )
 
 
