@@ -69,13 +69,13 @@ def test_part_by_part_the_same_objects_win_as_on_the_whole_slice(
     classes, planes = on_the_whole_slice(evidence)
     np.testing.assert_array_equal(decision.classes, classes)
     assert set(np.unique(classes)) == {0, 1, 3} - {k + 1 for k in barred}
-    within = 0.05 if barred else 0.004  # where a barred object was, traces of others share its room with the background
+    within = 0.05 if barred else 0.02  # where a barred object was, traces of others share its room with the background
     np.testing.assert_allclose(decision.confidence, expected_confidence(classes, planes), atol=within)
 
 
-def test_outlines_that_count_for_more_make_objects_of_less(found: Found) -> None:
+def test_outlines_make_an_object_where_the_network_sees_next_to_none(found: Found) -> None:
     drawn = np.zeros(NATIVE, dtype=np.uint8)
-    drawn[20:60, 5:85] = 4  # where the network sees next to nothing
+    drawn[20:60, 5:85] = 4
     sure = Outlines({4: drawn}, {4: np.ones(5, dtype=bool)}, (2.5, 1.0, 0.9), OutlineConfig(limit=20.0))
     evidence = Evidence(found, NativeGrid.of(grid(FINE), torch.device("cpu")), (), (sure, 4))
     decision = decide(evidence, 5)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from flarekit.models.deeplabv3plus import DeepLabV3Plus
 from flarekit.models.stcn import STCN
@@ -69,6 +68,8 @@ def _stcn_costs(network: STCN, image: Tensor) -> tuple[StepCost, ...]:
 
 
 def _gmacs(call: Callable[[], object]) -> float:
+    from torch.utils.flop_counter import FlopCounterMode  # imports Triton, which nothing else on a CPU needs
+
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         call()
     return counter.get_total_flops() / 2e9

@@ -16,9 +16,9 @@ from torch import Tensor
 from flarekit.propagation.found import Found
 from flarekit.propagation.fusion import FLOOR
 from flarekit.propagation.native import NativeGrid
-from flarekit.propagation.outlines import Outlines, Region
+from flarekit.propagation.outlines import Outlines, Region, joined
 
-FAINT = 0.001  # probability up to which an object takes no pixel
+FAINT = 0.02  # probability up to which an object is at most looked for where outlines speak for it
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,22 @@ class Evidence:
     barred: Collection[int]  # objects that take no pixel
     outlines: tuple[Outlines, int] | None  # with the slice's number
 
+    @property
+    def faint(self) -> float:
+        """`FAINT`, or less: a probability up to which an object wins no pixel unless outlines speak for it.
+
+        They can speak against the others, by their limit at most: the winner's probability is not below the
+        background's, nor below e^-limit times that of any other object, of which two at most contend for a pixel.
+        """
+        limit = 0.0 if self.outlines is None else self.outlines[0].limit
+        return min(FAINT, 1 / (2 + max(2 * math.exp(limit), len(self.found.objects) - 1)))
+
     def of_objects(self) -> Iterator[tuple[int, Region, Tensor]]:
         """Each object that may take a pixel, the region in which it may, and its log-odds (rows, columns) there."""
-        likely = self.grid.likely(self.found, self._faint)
         background = self._background(self.grid.reached(self.found.box))
-        for row, (k, region) in enumerate(zip(self.found.objects, likely, strict=True)):
+        likely = self.grid.likely(self.found, self.faint)
+        for row, k in enumerate(self.found.objects):
+            region = self._region(k, likely[row], background.region)
             if region is not None and k not in self.barred:
                 own = self.grid.spread(self.found.planes[1 + row], self.found.box, region)
                 odds = own.clamp_min_(FLOOR).log_() - background.of(region)
@@ -85,11 +96,14 @@ class Evidence:
         lines, z = self.outlines
         return odds.add_(torch.from_numpy(lines.log_odds(z, k, region)).to(odds.device))
 
-    @property
-    def _faint(self) -> float:
-        """The probability below which outlines make of nothing an object, nor of another object this one."""
-        limit = 0.0 if self.outlines is None else self.outlines[0].limit
-        return min(FAINT, 0.4 * math.exp(-2 * limit))
+    def _region(self, k: int, likely: Region | None, whole: Region) -> Region | None:
+        """The part of the whole in which object k may win: where it is likely, and where outlines speak for it."""
+        outlined = None if self.outlines is None else self.outlines[0].likely(self.outlines[1], k)
+        around = joined([region for region in (likely, outlined) if region is not None])
+        if around is None:
+            return None
+        rows, columns = (slice(max(a.start, w.start), min(a.stop, w.stop)) for a, w in zip(around, whole, strict=True))
+        return (rows, columns) if rows.stop > rows.start and columns.stop > columns.start else None
 
 
 @dataclass(frozen=True)
@@ -123,7 +137,9 @@ def decide(evidence: Evidence, objects: int) -> Decision:
     certain = best.exp_().div_(total)
     counts = torch.bincount(winner.flatten(), minlength=objects + 1)[1:]
     sums = torch.bincount(winner.flatten(), weights=certain.flatten(), minlength=objects + 1)[1:]
-    sure = torch.where(counts > 0, sums / counts.clamp_min(1), 1.0).float().cpu()
+    sure[list(found.objects)] = 1 - found.planes[1:].float().amax(dim=(1, 2)).clamp_max(evidence.faint).cpu()
+    sure[list(evidence.barred)] = 1.0
+    sure = torch.where(counts > 0, sums / counts.clamp_min(1), sure.to(best.device)).float().cpu()
     for k, own, odds in heard:
         if not counts[k]:
             sure[k] = 1 - float((odds.exp() / _inside(total, own, region)).amax())

@@ -110,12 +110,16 @@ class _NetworkMasks(Mapping[int, Tensor]):
     """Annotated slices as masks (K, h, w) float32 in 0..1 on the network's grid, made anew whenever asked for."""
 
     def __init__(self, slices: VolumeSlices, annotated: Mapping[int, np.ndarray], objects: int) -> None:
-        self._grid, self._annotated = slices.grid, annotated
-        self._labels = torch.arange(1, objects + 1)[:, None, None]
+        self._grid, self._annotated, self._objects = slices.grid, annotated, objects
 
     def __getitem__(self, z: int) -> Tensor:
-        own = torch.from_numpy(np.ascontiguousarray(self._annotated[z]))[None] == self._labels
-        return self._grid.to_network(own[None].float())[0]
+        classes = torch.from_numpy(np.ascontiguousarray(self._annotated[z]))
+        shown = classes.flatten().bincount(minlength=1 + self._objects)[1 : 1 + self._objects].nonzero().flatten()
+        masks = torch.zeros(self._objects, *self._grid.canvas)
+        if len(shown):
+            own = classes == (1 + shown)[:, None, None]
+            masks[shown] = self._grid.to_network(own[None].float())[0]
+        return masks
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._annotated)

@@ -15,7 +15,6 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 
 from flarekit.config.propagation import OutlineConfig
 
@@ -29,6 +28,7 @@ class Distance(NamedTuple):
 
     region: Region
     mm: np.ndarray  # float32
+    inside: Region  # around the outline itself
 
 
 class Outlines:
@@ -60,6 +60,11 @@ class Outlines:
         limit, fading = self._config.limit, math.exp(-nearest_mm / self._config.fade_mm)
         return distance.clip(-limit, limit, out=distance) * np.float32(fading)
 
+    def likely(self, z: int, k: int) -> Region | None:
+        """Where on slice z the log-odds of object k may be above 0; None if they are nowhere."""
+        distances = [self._distance(neighbour, k) for neighbour in self._neighbours(z, k)]
+        return joined([distance.inside for distance in distances if distance is not None])
+
     def _neighbours(self, z: int, k: int) -> tuple[int, int]:
         """The slices at or nearest below and above z that object k is annotated on; one twice beyond the last."""
         slices = self._slices[k]
@@ -81,15 +86,28 @@ class Outlines:
         return mm
 
     def _measured(self, z: int, k: int) -> Distance | None:
+        from scipy.ndimage import distance_transform_edt  # takes a while, in which other slices are worked on
+
         mask = self._annotated[z] == k + 1
         if not mask.any():
             return None
         pixels = [math.ceil(BAND_MM / spacing) for spacing in self._spacing_mm[1:]]
-        region = _around(mask, pixels)
+        region, own = _around(mask, pixels), _around(mask, (0, 0))
         mask = mask[region]
         outside = distance_transform_edt(~mask, self._spacing_mm[1:])
         inside = distance_transform_edt(mask, self._spacing_mm[1:]) if not mask.all() else np.full(mask.shape, BAND_MM)
-        return Distance(region, np.maximum(inside - outside, -BAND_MM).astype(np.float32))
+        return Distance(region, np.maximum(inside - outside, -BAND_MM).astype(np.float32), own)
+
+
+def joined(regions: Sequence[Region]) -> Region | None:
+    """The smallest region around all of them; None without any."""
+    if not regions:
+        return None
+    first, second = (
+        slice(min(part.start for part in parts), max(part.stop for part in parts))
+        for parts in zip(*regions, strict=True)
+    )
+    return first, second
 
 
 def _around(mask: np.ndarray, margin: Sequence[int]) -> Region:
