@@ -149,6 +149,7 @@ def test_doubts_are_in_the_json_and_on_the_terminal(case, run):
     codes = {flag["code"] for flag in report["flags"]}
     assert codes <= {"low-confidence", "not-found", "little-found", "few-sure", "no-abdomen"} and codes
     assert all(flag["text"] in outcome.stderr for flag in report["flags"])
+    assert all({"confidence", "certainty", "agreement"} <= set(organ) for organ in report["organs"])
 
 
 @pytest.mark.parametrize(

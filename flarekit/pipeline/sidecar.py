@@ -82,7 +82,8 @@ def _numbers(volume: Volume, slices: Sequence[int]) -> list[int]:
 
 def _organ(entry: dict[str, Any], statistics: Mapping[str, OrganStatistics]) -> dict[str, Any]:
     entry["volume_ml"] = round(entry["volume_ml"], 3)
-    if entry["confidence"] is not None:
-        entry["confidence"] = round(entry["confidence"], 4)
+    for measure in ("confidence", "certainty", "agreement"):
+        if entry[measure] is not None:
+            entry[measure] = round(entry[measure], 4)
     measured = statistics.get(entry["name"])
     return entry if measured is None else entry | {"statistics": measured.to_json()}
