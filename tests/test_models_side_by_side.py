@@ -35,9 +35,9 @@ def test_two_items_are_under_way_at_once_where_torch_has_two_threads() -> None:
         torch.set_num_threads(before)
 
 
-def test_lanes_share_torchs_threads_and_leave_the_callers_alone(threads: int) -> None:
-    shares = set(side_by_side(lambda _: torch.get_num_threads(), range(8), CPU))
-    assert shares == {1}  # 1 // 1, 2 // 2, 5 // 4
+def test_lanes_and_caller_share_torchs_threads_and_the_caller_gets_them_back(threads: int) -> None:
+    shares = {(torch.get_num_threads(), own) for own in side_by_side(lambda _: torch.get_num_threads(), range(8), CPU)}
+    assert shares == {(1, 1)}  # 1 // 1, 2 // 2, 5 // 4
     assert torch.get_num_threads() == threads
     fresh: list[int] = []
     later = threading.Thread(target=lambda: fresh.append(torch.get_num_threads()))

@@ -12,4 +12,4 @@ def laid_out_for(network: nn.Module, device: torch.device) -> nn.Module:
     For networks that only answer: what is learned and stored lies in torch's own order. Activations follow the
     weights; results differ by rounding.
     """
-    return network.to(memory_format=torch.channels_last) if device.type == "cpu" else network  # type: ignore[call-overload]
+    return network.to(memory_format=torch.channels_last) if device.type == "cpu" else network

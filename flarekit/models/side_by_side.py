@@ -21,15 +21,18 @@ MOST_LANES = 4  # between torch's operations Python lets one thread at a time go
 def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], device: torch.device) -> Iterator[Result]:
     """What `work` makes of each item, in their order; at most a few are ahead of the one that is asked for.
 
-    On a CPU for which torch has several threads, that many items (at most `MOST_LANES`) are worked on at once;
-    elsewhere one after the other. What `work` raises is raised here, at its item's turn.
+    On a CPU for which torch has several threads, that many items (at most `MOST_LANES`) are worked on at once, and
+    until the last of them the thread that asks has its share of torch's threads, too; elsewhere one item comes after
+    the other. What `work` raises is raised here, at its item's turn.
     """
     threads = torch.get_num_threads()
     lanes = min(MOST_LANES, threads) if device.type == "cpu" else 1
     if lanes == 1:
         yield from map(work, items)
         return
-    pool = ThreadPoolExecutor(lanes, initializer=_share, initargs=(threads // lanes,))
+    share = threads // lanes
+    torch.set_num_threads(share)  # more of them would wait for work where the lanes have some
+    pool = ThreadPoolExecutor(lanes, initializer=_share, initargs=(share,))
     ahead: deque[Future[Result]] = deque()
     try:
         for item in items:
@@ -40,7 +43,7 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], device: 
             yield ahead.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)  # what threads start with that come later
+        torch.set_num_threads(threads)
 
 
 def _share(threads: int) -> None:

@@ -23,11 +23,11 @@ class Axis:
 
     def reached(self, part: slice) -> slice:
         """The native pixels that some of the network's give something to."""
-        return _span(self._touched[:, part].any(axis=1))
+        return _span(np.asarray(self._touched[:, part].any(axis=1)))
 
     def needed(self, native: slice) -> slice:
         """The network's pixels that some native ones take something from."""
-        return _span(self._touched[native].any(axis=0))
+        return _span(np.asarray(self._touched[native].any(axis=0)))
 
     @cached_property
     def _touched(self) -> np.ndarray:
