@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -127,3 +129,40 @@ def test_too_little_memory_makes_batches_smaller_and_changes_no_answer(slices, c
 def test_memory_for_not_even_one_slice_says_what_to_do(slices):
     with pytest.raises(OutOfMemory, match="--device cpu"):
         list(ReferenceModule(loaded(Greedy(room=0))).probabilities(slices, [3]))
+
+
+class Sided(nn.Module):
+    """Knows where it looks, not what at: class 1 left of the image's middle, class 2 right of it, unsure of both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, image, position):
+        logits = torch.zeros(len(image), 3, *image.shape[2:])
+        middle = image.shape[3] // 2
+        logits[:, 1, :, :middle] = self.gain * image[:, 0, :, :middle]
+        logits[:, 2, :, middle:] = self.gain * 3 * image[:, 0, :, middle:]
+        return logits
+
+
+def test_flips_average_both_views_and_paired_organs_change_places():
+    double = loaded(Sided())
+    paired = replace(double.card, labels=replace(double.card.labels, pairs=(("block", "pea"),)))
+    module = ReferenceModule(replace(double, card=paired))
+    image, position = torch.zeros(1, 3, 32, 64), torch.zeros(1)
+    image[0, 0, :, :32] = 1.0  # bright on the left alone
+    plain, flipped = module.predict(image, position), module.flipping().predict(image, position)
+    e = float(np.e)
+    left, mirrored = 1 / (2 + e), 1 / (2 + e**3)  # what the other classes get in each view of the bright half
+    torch.testing.assert_close(plain[0, :, 5, 5], torch.tensor([left, e * left, left]))
+    expected = [(left + mirrored) / 2, (e * left + e**3 * mirrored) / 2, (left + mirrored) / 2]
+    torch.testing.assert_close(flipped[0, :, 5, 5], torch.tensor(expected))
+    torch.testing.assert_close(module.predict(image, position), plain)
+
+
+def test_a_network_that_does_not_know_left_from_right_gains_nothing_from_flips(slices):
+    module = ReferenceModule(loaded(Constant(0.0, 1.0, 1.0)))
+    ((_, plain),) = module.probabilities(slices, [3])
+    ((_, flipped),) = module.flipping().probabilities(slices, [3])
+    torch.testing.assert_close(plain, flipped)

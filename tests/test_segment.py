@@ -300,3 +300,13 @@ def test_the_confidence_of_every_slice_is_none_where_an_organ_is_not():
     seen = np.stack([(painted_classes() == c).any(axis=(1, 2)) for c in (1, 2)])
     assert np.array_equal(np.isfinite(result.confidence), seen)
     assert result.confidence[seen] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_flips_are_asked_for_and_said(case, run_cli, monkeypatch):
+    asked = []
+    plain = ReferenceModule.flipping
+    monkeypatch.setattr(ReferenceModule, "flipping", lambda module: asked.append(module) or plain(module))
+    for options, flips in (((), False), (("--flips", "--overwrite"), True)):
+        outcome = run_cli(*arguments(case, "-o", case.with_name("mask.nii.gz"), "--no-propagation", "--json", *options))
+        assert outcome.code == 0, outcome.stderr
+        assert len(asked) == flips and json.loads(outcome.stdout)["settings"]["flips"] is flips

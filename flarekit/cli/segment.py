@@ -27,6 +27,7 @@ from flarekit.cli.segment_options import (
     Case,
     Colours,
     DicomSeg,
+    Flips,
     Force,
     LabelMap,
     MaxReferences,
@@ -84,6 +85,7 @@ def segment(
     slices_per_organ: SlicesPerOrgan = SELECTION.slices_per_organ,
     selection: Selection = SELECTION.strategy,
     no_propagation: NoPropagation = False,
+    flips: Flips = SegmentConfig.flips,
     precision: Precision = PropagationConfig.precision,
     challenge: Challenge = False,
     series: Series = None,
@@ -119,7 +121,7 @@ def segment(
         report=report,
         colours=colours,
     )
-    config = _config(sample_every, max_references, slices_per_organ, selection, precision)
+    config = _config(sample_every, max_references, slices_per_organ, selection, precision, flips=flips)
     image, offset = _one_of(case, source), parse_offset(hu_offset)
     target = device_for(backend, device)
     propagation = None if no_propagation else propagation_model
@@ -232,11 +234,12 @@ def _refuse_many(workers: int, scheduler: str | None) -> None:
 
 
 def _config(
-    sample_every: int | None, max_references: int, slices_per_organ: int, selection: str, precision: str
+    sample_every: int | None, max_references: int, slices_per_organ: int, selection: str, precision: str, *, flips: bool
 ) -> SegmentConfig:
     if selection not in SELECTIONS:
         raise UsageError(f"unknown selection {selection!r}", remedy=f"Use one of {', '.join(SELECTIONS)}.")
     return SegmentConfig(
+        flips=flips,
         sampling=SamplingConfig(every=sample_every),
         selection=SelectionConfig(strategy=selection, slices_per_organ=slices_per_organ, max_references=max_references),
         propagation=PropagationConfig(precision=known_precision(precision)),

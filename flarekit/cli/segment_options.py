@@ -49,7 +49,8 @@ DicomSeg = Annotated[
     typer.Option(
         "--dicom-seg",
         rich_help_panel=WRITTEN,
-        help="Of DICOM, a DICOM-SEG (.dcm) for one label map: coded organs on the CT's slices. Needs flarekit[dicom].",
+        help="Of DICOM: a DICOM Segmentation (.dcm), organs in SNOMED CT codes, in place of the label map. "
+        "Needs flarekit[dicom].",
     ),
 ]
 Uncertainty = Annotated[
@@ -111,5 +112,14 @@ Selection = Annotated[
 NoPropagation = Annotated[
     bool,
     typer.Option("--no-propagation", rich_help_panel=METHOD, help="Run the reference module on every slice instead."),
+]
+Flips = Annotated[
+    bool,
+    typer.Option(
+        "--flips",
+        rich_help_panel=METHOD,
+        help="Let the reference module look at slices left for right as well, in twice the time: for checkpoints that "
+        "learned from reflected slices.",
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", rich_help_panel=METHOD, help="Segment what cannot be a CT in HU, too.")]

@@ -13,6 +13,7 @@ from flarekit.errors import UsageError
 class SegmentConfig:
     """Every choice between a CT and its mask that a checkpoint does not make."""
 
+    flips: bool = False  # the reference module looks at slices left for right as well, and averages
     sampling: SamplingConfig = field(default_factory=SamplingConfig)  # the first look
     second_pass: SecondPassConfig = field(default_factory=SecondPassConfig)  # the second, where organs are in doubt
     selection: SelectionConfig = field(default_factory=SelectionConfig)  # of the references among the slices seen

@@ -48,6 +48,7 @@ def segment(
     by: the reference module's where its mask is kept, the propagation's, outlines included, elsewhere. Progress goes
     to stderr when that is a terminal. Raises CheckpointError for values that are not finite, and OutOfMemory.
     """
+    reference = reference.flipping() if config.flips else reference
     if propagation is None:
         return _segment_every_slice(volume, reference, sinks)
     watch = Stopwatch()
