@@ -93,6 +93,7 @@ def test_a_package_that_is_not_installed_cannot_be_pinned() -> None:
 
 
 def test_the_wheel_installs_and_holds_no_starter_weights(tmp_path: Path) -> None:
+    pytest.importorskip("pip")
     name = write_wheel(tmp_path)
     again = tmp_path / "again"
     again.mkdir()
@@ -132,8 +133,9 @@ def test_predict_reads_inputs_and_writes_outputs_wherever_it_lies(run_cli, model
     assert arguments(folder, "predict.sh") == [
         home, "segment", "/workspace/inputs", "-o", "/workspace/outputs", *fixed
     ]  # fmt: skip
-    elsewhere = arguments(tmp_path, folder / "predict.sh", "--force", INPUTS="my CTs", OUTPUTS="out", FLAREKIT_HOME="x")
-    assert elsewhere == [home, "segment", "my CTs", "-o", "out", *fixed, "--force"]
+    more = ["--organs", "liver, spleen"]
+    elsewhere = arguments(tmp_path, folder / "predict.sh", *more, INPUTS="my CTs", OUTPUTS="out", FLAREKIT_HOME="x")
+    assert elsewhere == [home, "segment", "my CTs", "-o", "out", *fixed, *more]
 
 
 def test_the_dockerfile_has_no_lint(run_cli, models, tmp_path: Path) -> None:

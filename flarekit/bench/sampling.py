@@ -64,7 +64,7 @@ def run_sampled(
     when it cannot be started, KeyboardInterrupt after an interruption.
     """
     before_mb = gpu_mb() if gpu_mb else None
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, _interrupted_by_sigterm():
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, _interruptible():
         begin_s, own_s, reaped_s = time.perf_counter(), time.process_time(), _reaped_cpu_s()
         psutil.cpu_percent()  # of the whole machine, from now on
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True)
@@ -169,8 +169,12 @@ def _interrupt(process: subprocess.Popen[bytes], ended: threading.Event) -> None
 
 
 @contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt within the block, as SIGINT does; off the main thread it does nothing."""
+def _interruptible() -> Iterator[None]:
+    """SIGINT and SIGTERM raise KeyboardInterrupt within the block; off the main thread it does nothing.
+
+    A shell starts what runs in the background with SIGINT ignored, and so would be what that starts in turn: a signal
+    that is handled here is none that the process ignores.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -178,11 +182,12 @@ def _interrupted_by_sigterm() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _reaped_cpu_s() -> float:
