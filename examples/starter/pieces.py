@@ -1,0 +1,118 @@
+"""Work in pieces: steps that are done once, within a budget of time, and what is left of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scores import row
+
+from flarekit.files import write_json
+
+STOP_S = 30  # a training that is asked to stop ends its iteration, or its validation, and writes its state
+
+
+class OutOfTime(Exception):
+    """The budget of this call is spent; what was done is kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A piece of the work. What it has finished is not done again."""
+
+    name: str
+    minutes: float  # it is expected to take on two quiet cores
+    work: Callable[[], None]
+
+
+class Clock:
+    """How much of this call's budget is left."""
+
+    def __init__(self, budget_s: float | None) -> None:
+        self.ends_s = None if budget_s is None else time.monotonic() + budget_s
+
+    @property
+    def left_s(self) -> float | None:
+        """None without a budget."""
+        return None if self.ends_s is None else self.ends_s - time.monotonic()
+
+    def require_time(self) -> None:
+        """Raises OutOfTime where nothing more can be done."""
+        if self.left_s is not None and self.left_s <= STOP_S:
+            raise OutOfTime
+
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """Within it this process gets SIGINT when the budget ends, early enough for a training to write its state.
+
+        Raises OutOfTime for the KeyboardInterrupt that comes of it.
+        """
+        if self.left_s is None:
+            yield
+            return
+        timer = threading.Timer(max(self.left_s - STOP_S, 0), os.kill, (os.getpid(), signal.SIGINT))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self.left_s <= STOP_S:
+                raise OutOfTime from None
+            raise
+        finally:
+            timer.cancel()
+
+
+class Ledger:
+    """Which steps are done, and how long they took: OUT/steps.json."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seconds: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else {}
+
+    def done(self, step: Step) -> bool:
+        """Whether the step is finished."""
+        return self.seconds.get(step.name, {}).get("done", False)
+
+    def add(self, step: Step, elapsed_s: float, *, done: bool) -> None:
+        """Count time that went into a step."""
+        before = self.seconds.get(step.name, {}).get("seconds", 0.0)
+        self.seconds[step.name] = {"seconds": round(before + elapsed_s, 1), "done": done}
+        write_json(self.path, self.seconds, overwrite=True)
+
+    def plan(self, steps: Sequence[Step]) -> str:
+        """Every step with the minutes it is expected to take and those it took."""
+        rows = [row("step", "expected, min", "taken, min", "done"), row(*["---"] * 4)]
+        for step in steps:
+            taken = self.seconds.get(step.name, {}).get("seconds", 0.0) / 60
+            state = "yes" if self.done(step) else "begun" if taken else "no"
+            rows.append(row(step.name, f"{step.minutes:.1f}", f"{taken:.1f}", state))
+        left = sum(step.minutes for step in steps if not self.done(step))
+        return "\n".join([*rows, "", f"Expected of what is left: {left / 60:.1f} h on two quiet cores."])
+
+
+def run(steps: Sequence[Step], ledger: Ledger, clock: Clock) -> bool:
+    """Do the steps that are not done; whether all are. Time that a step took counts, finished or not."""
+    for step in steps:
+        if ledger.done(step):
+            continue
+        started = time.monotonic()
+        done = False
+        try:
+            clock.require_time()
+            print(f"{step.name} ...", flush=True)
+            step.work()
+            done = True
+        except OutOfTime:
+            return False
+        finally:
+            ledger.add(step, time.monotonic() - started, done=done)
+    return True
