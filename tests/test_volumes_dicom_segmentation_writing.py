@@ -193,6 +193,27 @@ def test_names_beyond_ascii_are_written_whichever_letters_the_ct_has(tmp_path):
     assert scheme.CodingSchemeDesignator == "99FLAREKIT"
 
 
+@pytest.mark.parametrize(
+    ("character_set", "name"),
+    [
+        (None, b"M\xfcller^J\xf6rg "),  # as if it had been declared
+        ("ISO_IR 192", "Müller^Jör".encode()),
+        (["", "ISO 2022 IR 87"], b"\x1b$B;3ED\x1b(B^B"),
+        ("ISO-IR 100", b"M\xfcller^J\xf6rg "),  # of a hand that erred
+        ("nonsense", b"M\xfcller^J\xf6rg "),
+    ],
+)
+def test_the_patient_is_called_as_in_the_ct_to_the_byte(tmp_path, character_set, name):
+    stand_in = b"A" * 12
+    source = write_series(tmp_path / "ct", SpecificCharacterSet=character_set, PatientName=stand_in.decode())
+    for file in source.iterdir():
+        data = file.read_bytes()
+        assert data.count(stand_in) == 1 and len(name) == 12
+        file.write_bytes(data.replace(stand_in, name))
+    written(tmp_path / "seg.dcm", source)
+    assert (tmp_path / "seg.dcm").read_bytes().count(b"\x10\x00\x10\x00PN\x0c\x00" + name) == 1
+
+
 def test_what_scanners_get_wrong_is_left_empty_and_said_to_nobody(tmp_path, caplog, recwarn, capfd):
     source = write_series(
         tmp_path / "ct",
@@ -293,6 +314,19 @@ def test_nothing_is_written_over_or_left_half_written(tmp_path, monkeypatch):
         write_segmentation(tmp_path / "seg.dcm", painted(read_volume(source)), LABELS, ALGORITHM, overwrite=True)
     assert (tmp_path / "seg.dcm").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ct", "seg.dcm"]
+
+
+def test_what_cannot_be_encoded_is_refused_without_quoting_it(tmp_path, monkeypatch):
+    from highdicom.seg import Segmentation
+
+    def quoting(self, path):
+        raise TypeError("cannot encode Secret^Name")
+
+    monkeypatch.setattr(Segmentation, "save_as", quoting)
+    with pytest.raises(InputError, match=r"cannot be repeated in a DICOM-SEG \(TypeError\)") as refused:
+        written(tmp_path / "seg.dcm", write_series(tmp_path / "ct"))
+    assert "Secret" not in str(refused.value)
+    assert not (tmp_path / "seg.dcm").exists()
 
 
 def test_ids_count_from_one(tmp_path):

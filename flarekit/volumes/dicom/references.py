@@ -79,8 +79,7 @@ def _first(origin: Origin) -> Dataset:
     import pydicom
 
     image = pydicom.dcmread(io.BytesIO(origin.head), stop_before_pixels=True)
-    if not image.get("SpecificCharacterSet"):
-        image.pop("SpecificCharacterSet", None)  # which may be missing, but not empty
+    image.decode()  # while it is known in which letters
     for keyword in _MAY_BE_EMPTY:
         if not _holds(image, keyword):
             setattr(image, keyword, "")

@@ -7,7 +7,8 @@ here is written by highdicom (the extra `dicom`): the references to the CT's ima
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,8 +62,8 @@ def require_highdicom() -> None:
 def require_segmentable(volume: Volume) -> None:
     """Raises InputError where no DICOM-SEG of the volume can be written: to be called before long work."""
     origin = _origin_of(volume)
-    with quietly():
-        _images_of(origin, volume.path)
+    with quietly(), _describing(volume.path):
+        images(origin)
 
 
 def write_segmentation(
@@ -82,14 +83,11 @@ def write_segmentation(
     if not ids.any():
         origin, ids = replace(origin, slices=origin.slices[:1]), ids[:1]
     with quietly():
-        sources = _images_of(origin, volume.path)
-        try:
-            made = _segmentation(sources, ids, labels, algorithm, _series_number(origin))
-        except _REFUSALS as error:
-            raise _undescribable(volume.path, error) from error
+        with _describing(volume.path):
+            made = _segmentation(images(origin), ids, labels, algorithm, _series_number(origin))
         if origin.multi_frame:
             _refer_to_frames(made, origin)
-        with atomic_path(path, overwrite=overwrite) as temporary:
+        with atomic_path(path, overwrite=overwrite) as temporary, _describing(volume.path):
             made.save_as(temporary)
 
 
@@ -105,20 +103,20 @@ def _origin_of(volume: Volume) -> Origin:
     return volume.origin
 
 
-def _images_of(origin: Origin, where: Path | None) -> list[Dataset]:
+@contextmanager
+def _describing(where: Path | None) -> Iterator[None]:
+    """Turns what pydicom and highdicom cannot make of the CT's header into InputError.
+
+    Without their words, which may quote the patient's name.
+    """
     try:
-        return images(origin)
+        yield
     except _REFUSALS as error:
-        raise _undescribable(where, error) from error
-
-
-def _undescribable(where: Path | None, error: Exception) -> InputError:
-    """Without the error's words: they may quote the patient's name."""
-    return InputError(
-        f"has a header that cannot be repeated in a DICOM-SEG ({type(error).__name__})",
-        where=where,
-        remedy="Export the series again, or write the mask as .nii.gz.",
-    )
+        raise InputError(
+            f"has a header that cannot be repeated in a DICOM-SEG ({type(error).__name__})",
+            where=where,
+            remedy="Export the series again, or write the mask as .nii.gz.",
+        ) from error
 
 
 def _series_number(origin: Origin) -> int:
@@ -137,6 +135,8 @@ def _segmentation(
     from highdicom import UID
     from highdicom.seg import Segmentation
 
+    letters = sources[0].get("SpecificCharacterSet")
+    sources[0].pop("SpecificCharacterSet", None)  # highdicom refuses some that are in use
     made = Segmentation(
         source_images=sources,
         pixel_array=ids,
@@ -157,6 +157,8 @@ def _segmentation(
     )
     if not all(label.name.isascii() for label in labels):
         made.SpecificCharacterSet = _UNICODE  # the CT's own may not have the letters
+    elif letters:
+        made.SpecificCharacterSet = letters
     return made
 
 
