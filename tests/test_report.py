@@ -21,12 +21,14 @@ from flarekit.report.case_files import ReportFiles, read_case
 from flarekit.report.coding import jpeg, runs
 from flarekit.report.grey_levels import hu_of_levels, to_levels
 from flarekit.report.index import IndexEntry, by_need, index, write_index
+from flarekit.report.organ_facts import organ_facts
 from flarekit.report.overlay import COLOURS, colour
 from flarekit.report.page import ReportCase, page, write_report
 from flarekit.report.profiles import steps
 from flarekit.report.shown_grid import ShownGrid
 from flarekit.report.viewer import viewer_data
 from flarekit.volumes import Volume, write_labels, write_map, write_volume
+from flarekit.volumes.label_names import label_names
 from flarekit.volumes.naming import NamedLabel
 
 SIDECAR = {
@@ -151,6 +153,12 @@ def test_the_page_says_what_the_sidecar_says():
 def test_a_flag_names_its_organ_as_people_write_it():
     flag = {"severity": "warning", "text": "left_kidney: low confidence, 0.61.", "organ": "left_kidney"}
     assert "</span>left kidney: low confidence, 0.61." in page(painted_case(sidecar=SIDECAR | {"flags": [flag]}))
+
+
+def test_a_volume_is_rounded_as_in_the_sidecar():
+    labels = LabelSet(name="one", names=("aorta",), ids=(5,))
+    (aorta,) = organ_facts({}, labels, np.array([[2350]]), 0.02699999, None)
+    assert f"{aorta['volume_ml']:.1f}" == f"{63.45:.1f}"
 
 
 def test_a_flag_leads_to_its_organ_where_the_mask_holds_it():
@@ -349,6 +357,15 @@ def test_a_header_with_one_name_for_two_organs_names_none(files):
     twice = tuple(NamedLabel(id=i, name="pea", colour=(9, 9, 9)) for i in (4, 9))
     write_labels(files / "named.nii.gz", painted_volume().like(ORGANS.to_ids(painted_classes())), labels=twice)
     assert read_case(ReportFiles(image=files / "ct.nii.gz", mask=files / "named.nii.gz")).labels is FLARE22
+
+
+def test_a_header_whose_names_are_broken_names_none(files):
+    image = nibabel.load(files / "mask.nii.gz")
+    broken = nibabel.nifti1.Nifti1Extension(0, b"<CaretExtension><Label Key='4'>block")
+    image.header.extensions.append(broken)
+    nibabel.save(image, files / "named.nii")
+    assert label_names(files / "named.nii") == {}
+    assert label_names(files / "mask.nii.gz") == {}
 
 
 def test_a_mask_is_measured_whatever_lies_beside_it(files):

@@ -50,9 +50,9 @@ def volumes_ml(classes: np.ndarray, labels: LabelSet, voxel_ml: float) -> dict[s
 
 
 def _changed(organs: Sequence[Mapping[str, Any]], volumes: Mapping[str, float]) -> list[str]:
-    told = {organ["name"]: organ.get("volume_ml") for organ in organs}
+    told = {organ["name"]: organ["volume_ml"] for organ in organs if organ.get("volume_ml") is not None}
     return [
         name.replace("_", " ")
         for name, volume_ml in volumes.items()
-        if told.get(name) is not None and abs(told[name] - volume_ml) > _EXACT_ML + 1e-4 * volume_ml
+        if name in told and abs(told[name] - volume_ml) > _EXACT_ML + 1e-4 * volume_ml
     ]

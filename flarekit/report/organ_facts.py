@@ -23,7 +23,7 @@ def organ_facts(
     for row, (name, number) in enumerate(zip(labels.names, labels.ids, strict=True)):
         if known and name not in known:
             continue
-        volume_ml = float(areas_px[row].sum() * voxel_ml)
+        volume_ml = round(float(areas_px[row].sum() * voxel_ml), 3)  # as the sidecar has it
         organ = {"name": name, "id": number} | known.get(name, {}) | {"class": row + 1, "volume_ml": volume_ml}
         if organ.get("confidence") is None and confidence is not None:
             organ["confidence"] = _mean(confidence[row], areas_px[row])

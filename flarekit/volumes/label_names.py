@@ -8,6 +8,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import nibabel
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 
 from flarekit.volumes.formats import METAIMAGE_SUFFIXES, NIFTI_SUFFIXES, NRRD_SUFFIXES
 from flarekit.volumes.text_header import text_lines
@@ -25,11 +27,13 @@ def label_names(path: Path) -> dict[int, str]:
 
 def _caret_names(path: Path) -> dict[int, str]:
     try:
-        contents = [extension.get_content() for extension in nibabel.load(path).header.extensions]
+        header = nibabel.load(path).header
+        assert isinstance(header, nibabel.Nifti1Header)  # or its heir, NIfTI-2's
+        contents = [extension.get_content() for extension in header.extensions]
         tables = [text.rstrip(b"\0 ") for text in contents if isinstance(text, bytes) and b"<CaretExtension" in text]
         labels = [label for table in tables for label in ElementTree.fromstring(table).iter("Label")]
         return {int(label.attrib["Key"]): (label.text or "").strip() for label in labels if int(label.attrib["Key"])}
-    except (nibabel.filebasedimages.ImageFileError, ElementTree.ParseError, KeyError, ValueError):
+    except (ImageFileError, HeaderDataError, ElementTree.ParseError, KeyError, ValueError):
         return {}
 
 
