@@ -142,6 +142,7 @@ def test_the_shipped_recipe_is_read_and_its_plan_fits_into_eight_hours(
     assert "| train-starter-reference-3-whole |" in plan and "| score-real |" in plan
     hours = float(plan.split("Expected of what is left: ")[1].split()[0])
     assert 5 < hours <= 8
+    assert starter.main(["--out", str(tmp_path), "--plan", "--recipe", str(STARTER / "recipe_gpu.toml")]) == 0
     assert not (tmp_path / "out").exists()
 
 

@@ -29,7 +29,7 @@ class Step:
     """A piece of the work. What it has finished is not done again."""
 
     name: str
-    minutes: float  # it is expected to take on two quiet cores
+    minutes: float  # it is expected to take on the machine that the recipe is for
     work: Callable[[], None]
 
 
@@ -96,7 +96,9 @@ class Ledger:
             state = "yes" if self.done(step) else "begun" if taken else "no"
             rows.append(row(step.name, f"{step.minutes:.1f}", f"{taken:.1f}", state))
         left = sum(step.minutes for step in steps if not self.done(step))
-        return "\n".join([*rows, "", f"Expected of what is left: {left / 60:.1f} h on two quiet cores."])
+        return "\n".join(
+            [*rows, "", f"Expected of what is left: {left / 60:.1f} h on the machine that the recipe is for."]
+        )
 
 
 def run(steps: Sequence[Step], ledger: Ledger, clock: Clock) -> bool:
