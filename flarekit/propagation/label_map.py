@@ -14,6 +14,7 @@ from flarekit.data.slices import VolumeSlices
 from flarekit.errors import InputError, UsageError
 from flarekit.labels import IGNORE
 from flarekit.models import STCN
+from flarekit.models.layout import laid_out_for
 from flarekit.propagation.fill import fill_slices
 from flarekit.report.slice_numbers import number_in_file
 from flarekit.volumes import Volume, require_same_grid
@@ -75,7 +76,7 @@ def propagate_drawing(
     not on the same grid.
     """
     require_same_grid(image, drawing.masks)
-    network = model.networks["stcn"].to(device)
+    network = laid_out_for(model.networks["stcn"].to(device), device)
     assert isinstance(network, STCN)
     slices = VolumeSlices(image, model.card.preprocessing)
     annotated = {z: _objects(drawing.masks.array[z], drawing.ids) for z in drawing.slices}
