@@ -210,6 +210,13 @@ def test_what_an_interrupted_run_left_is_replaced(run, case):
     assert run("-o", case.with_name("mask.nii.gz")).code == 4
 
 
+def test_doubts_about_the_whole_mask_are_the_last_words(run, case):
+    outcome = run("-o", case.with_name("mask.nii.gz"))
+    flags = json.loads(case.with_name("mask.json").read_text())["flags"]
+    doubts = [flag["text"] for flag in flags if "organ" not in flag and flag["severity"] != "note"]
+    assert doubts and outcome.stdout.endswith("".join(f"Doubtful: {text}\n" for text in doubts))
+
+
 @pytest.mark.parametrize("folder", [".", "..", "/"])
 def test_a_label_map_needs_a_name(run, folder):
     outcome = run("-o", folder)

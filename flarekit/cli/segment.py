@@ -146,7 +146,8 @@ def _segment_one(case: CaseFiles, output: Path | None, recipe: Recipe, *, overwr
         outputs = OutputFiles(mask=output, labels=recipe.labels, config=recipe.output)
     outputs.check(case.image, overwrite=overwrite)
     done = segment_case(case, outputs, recipe, recipe.models.load(), overwrite=overwrite)
-    console.emit(done.report, organ_table(done.report["organs"]), f"Wrote {outputs.mask}.", as_json=as_json)
+    doubts = (f"Doubtful: {text}" for text in case_doubts(done.report["flags"]))
+    console.emit(done.report, organ_table(done.report["organs"]), f"Wrote {outputs.mask}.", *doubts, as_json=as_json)
 
 
 def _segment_all(
@@ -173,6 +174,11 @@ def _segment_all(
             where=folder,
             remedy="Mend or leave out what the list names and run again; the others are done.",
         )
+
+
+def case_doubts(flags: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What speaks against the whole mask, in the flags of a case's JSON."""
+    return [flag["text"] for flag in flags if "organ" not in flag and flag["severity"] != "note"]
 
 
 def organ_table(organs: Sequence[Mapping[str, Any]]) -> Table:
