@@ -329,6 +329,16 @@ def test_what_cannot_be_encoded_is_refused_without_quoting_it(tmp_path, monkeypa
     assert not (tmp_path / "seg.dcm").exists()
 
 
+def test_a_header_that_pydicom_cannot_read_is_refused_before_the_work(tmp_path):
+    source = write_series(tmp_path / "ct")
+    for file in source.iterdir():
+        data = file.read_bytes()
+        described = data.index(b"\x28\x00\x03\x01US")
+        file.write_bytes(data[: described + 4] + b"UL" + data[described + 6 :])  # of two bytes
+    with pytest.raises(InputError, match="has a header that cannot be repeated"):
+        require_segmentable(read_volume(source))
+
+
 def test_ids_count_from_one(tmp_path):
     volume = painted(read_volume(write_series(tmp_path / "ct")))
     with pytest.raises(ValueError, match=r"numbered 1, 2, \.\.\. in their order, got \[2, 3\]"):

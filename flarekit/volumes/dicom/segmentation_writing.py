@@ -109,9 +109,11 @@ def _describing(where: Path | None) -> Iterator[None]:
 
     Without their words, which may quote the patient's name.
     """
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
     try:
         yield
-    except _REFUSALS as error:
+    except (*_REFUSALS, BytesLengthException, InvalidDicomError) as error:
         raise InputError(
             f"has a header that cannot be repeated in a DICOM-SEG ({type(error).__name__})",
             where=where,
