@@ -41,7 +41,7 @@ def invariance(
 
     All 48 orientations, pixels of 0.6 to 3 mm, slices 1 to 8 mm apart, integers, floats and unsigned numbers, cropped
     fields of view, slices of 768 x 768. Compared at the CT's own voxels, where the disguise shows them. `ceiling` is
-    what resampling the CT's own mask there and back costs: no network can come closer.
+    what the CT's own mask has when it is brought to the disguise's grid and back.
     """
     from flarekit import files
     from flarekit.evaluation.invariance import compare_disguises, parse_kinds
