@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -225,7 +226,12 @@ class Study:
         command += ["--workers", str(self.workers)] if workers else []
         home = self.out / ("published" if published else "home")
         process = subprocess.Popen(
-            command, cwd=self.out, env=os.environ | {"FLAREKIT_HOME": str(home)}, stdout=subprocess.PIPE, text=True
+            command,
+            cwd=self.out,
+            env=os.environ | {"FLAREKIT_HOME": str(home)},
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # so that what it starts can be stopped with it
         )
         found = self._wait(process)
         if process.returncode:
@@ -234,13 +240,18 @@ class Study:
             write_json(answer, json.loads(found), overwrite=True)
 
     def _wait(self, process: subprocess.Popen[str]) -> str:
-        """What a command writes. When the budget ends, it is asked to stop; what it finished stays."""
+        """What a command writes. When the budget ends, or at Ctrl-C, it is stopped with all that it has started.
+
+        What it finished stays. Raises OutOfTime.
+        """
         left = self.clock.left_s
         try:
             return process.communicate(timeout=None if left is None else max(left - STOP_S, 0))[0]
-        except subprocess.TimeoutExpired:
-            process.terminate()
+        except (subprocess.TimeoutExpired, KeyboardInterrupt) as stop:
+            os.killpg(process.pid, signal.SIGTERM)
             process.communicate()
+            if isinstance(stop, KeyboardInterrupt):
+                raise
             raise OutOfTime from None
 
     def _maps(self, names: Sequence[str]) -> list[object]:

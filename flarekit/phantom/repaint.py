@@ -145,7 +145,8 @@ def _streaks(
     dy = y - (grid.extent_mm[0] / 2 + rng.uniform(-40, 90))
     dx = x - (grid.extent_mm[1] / 2 + rng.uniform(-80, 80))
     rays = white(count, (1, 256), generator)
-    rays = sum(weight * rays.roll(n - 4, 2) for n, weight in enumerate(gaussian(1.0)))[:, 0]
+    turned = [weight * rays.roll(n - 4, 2) for n, weight in enumerate(gaussian(1.0))]
+    rays = torch.stack(turned).sum(0)[:, 0]
     angle = (torch.atan2(dy, dx) % math.pi * (256 / math.pi)).int() % 256
     return 3 * amount * rays[:, angle] / (1 + torch.hypot(dy, dx) / 60)
 
