@@ -273,10 +273,11 @@ def test_a_key_that_is_no_number_shows_in_the_readout() -> None:
 
 
 def test_what_the_kernels_cannot_take_is_named() -> None:
-    fits = {"channels": 64, "top_k": 20, "capability": (9, 0), "triton_found": True}
+    fits = {"channels": 64, "top_k": 20, "capability": (9, 0), "triton_found": True, "compiler_found": True}
     assert why_no_kernel(torch.float16, **fits) is None
     assert why_no_kernel(torch.bfloat16, torch.float32, **(fits | {"top_k": None})) is None
     assert "not installed" in str(why_no_kernel(torch.float16, **(fits | {"triton_found": False})))
+    assert "C compiler" in str(why_no_kernel(torch.float16, **(fits | {"compiler_found": False})))
     assert "7.5" in str(why_no_kernel(torch.float16, **(fits | {"capability": (7, 5)})))
     assert "float64" in str(why_no_kernel(torch.float64, **fits))
     assert "129" in str(why_no_kernel(torch.float16, **(fits | {"channels": 129})))

@@ -20,7 +20,7 @@ from segmentation_doubles import ORGANS, painted_ct, publish_tiny
 import flarekit
 from flarekit.checkpoints import Registry
 from flarekit.docker import context, pins
-from flarekit.docker.pins import pinned
+from flarekit.docker.pins import requirements
 from flarekit.docker.wheel import write_wheel
 from flarekit.errors import MissingDependency
 from flarekit.labels import FLARE22
@@ -52,7 +52,7 @@ def test_the_context_holds_all_that_the_dockerfile_copies(run_cli, models, tmp_p
     assert len(copied) == 4 and all((folder / name).exists() for name in copied)
     ignored = (folder / ".dockerignore").read_text().split()
     assert not set(copied) & set(ignored)
-    assert f"python:{'.'.join(map(str, sys.version_info[:3]))}-slim" in dockerfile
+    assert f"python:{'.'.join(map(str, sys.version_info[:3]))}\n" in dockerfile
     written = "".join((folder / name).read_text() for name in ("Dockerfile", "README.md", "predict.sh"))
     assert not re.search(r"@[A-Z]+@", written) and str(tmp_path) not in written
     published = Registry.default().folder("ref@1")
@@ -84,12 +84,33 @@ def test_pins_follow_extras_and_leave_out_what_a_marker_excludes(monkeypatch: py
         "speed": Installed("0.1"),
     }
     monkeypatch.setattr(pins, "_installed", packages.__getitem__)
-    assert pinned("top") == {"middle": "2.5", "speed": "0.1"}
+    assert requirements("top") == "middle==2.5\nspeed==0.1\n"
+
+
+def test_a_torch_built_for_a_driver_keeps_its_build_and_the_index_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyPI's torch of the same version is built for another CUDA, whose libraries those of this one contradict."""
+    packages = {
+        "flarekit": Installed("1", "torch", "torchvision", "own"),
+        "torch": Installed("2.8.0+cu126", "nvidia-cublas-cu12==12.6.4.1"),
+        "torchvision": Installed("0.23.0+cu126"),
+        "nvidia-cublas-cu12": Installed("12.6.4.1"),
+        "own": Installed("3+mine"),
+    }
+    monkeypatch.setattr(pins, "_installed", packages.__getitem__)
+    assert requirements("flarekit").splitlines() == [
+        "--extra-index-url https://download.pytorch.org/whl/cu126",
+        "nvidia-cublas-cu12==12.6.4.1",
+        "own==3",
+        "torch==2.8.0+cu126",
+        "torchvision==0.23.0+cu126",
+    ]
+    packages["torch"], packages["torchvision"] = Installed("2.8.0+cpu"), Installed("0.23.0+cpu")
+    assert requirements("flarekit") == "own==3\ntorch==2.8.0\ntorchvision==0.23.0\n"
 
 
 def test_a_package_that_is_not_installed_cannot_be_pinned() -> None:
     with pytest.raises(MissingDependency, match="no-such-package-at-all is not installed"):
-        pinned("no-such-package-at-all")
+        requirements("no-such-package-at-all")
 
 
 def test_the_wheel_installs_and_holds_no_starter_weights(tmp_path: Path) -> None:
@@ -220,3 +241,8 @@ def test_predict_segments_a_folder_in_a_clean_environment(run_cli, models, tmp_p
         assert mask.array.shape == ct.array.shape and mask.affine == pytest.approx(ct.affine)
         assert set(np.unique(mask.array)) <= {0, *FLARE22.ids}
     assert not (tmp_path / "home").exists()
+
+
+def test_the_next_command_can_be_pasted(run_cli, models, tmp_path: Path) -> None:
+    outcome = run_cli("docker", tmp_path / "my team", *models)
+    assert f"docker build -t team:latest '{tmp_path}/my team'" in outcome.stdout.replace("\n", "")

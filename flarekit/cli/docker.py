@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -36,4 +37,4 @@ def docker(
     checkpoints = [card.reference for card in image.cards]
     result = {"folder": str(folder), "checkpoints": checkpoints, "challenge": challenge, "files": names}
     table = console.table(f"Build context with {' and '.join(checkpoints)}", ("file", "MB"), rows)
-    console.emit(result, table, f"Next: docker build -t team:latest {folder}", as_json=json)
+    console.emit(result, table, f"Next: docker build -t team:latest {quote(str(folder))}", as_json=json)

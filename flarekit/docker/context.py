@@ -12,7 +12,7 @@ from pathlib import Path
 from flarekit import __version__, files
 from flarekit.checkpoints import Card, Registry
 from flarekit.checkpoints.registry import CARD, WEIGHTS, verify
-from flarekit.docker.pins import pinned
+from flarekit.docker.pins import requirements
 from flarekit.docker.wheel import write_wheel
 from flarekit.errors import CheckpointError, OutputError
 from flarekit.renumbering import WrittenLabels
@@ -62,7 +62,7 @@ def write_context(folder: Path, image: Image, registry: Registry) -> list[str]:
     """
     if folder.exists() or folder.is_symlink():
         raise OutputError("exists already", where=folder, remedy="Name a new folder, or remove this one.")
-    versions = pinned("flarekit")
+    pins = requirements("flarekit")
     with files.atomic_folder(folder) as temporary:
         words = {
             "VERSION": __version__,
@@ -74,7 +74,6 @@ def write_context(folder: Path, image: Image, registry: Registry) -> list[str]:
         for asset in sorted(ASSETS.iterdir()):
             name = ".dockerignore" if asset.name == "dockerignore" else asset.name
             (temporary / name).write_text(_filled(asset.read_text(encoding="utf-8"), words), encoding="utf-8")
-        pins = "".join(f"{package}=={version}\n" for package, version in versions.items())
         (temporary / "requirements.txt").write_text(pins, encoding="utf-8")
         for card in image.cards:
             _copy_checkpoint(card, registry, temporary / "flarekit-home" / "checkpoints")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
+import shutil
 import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -46,11 +48,18 @@ def _without_autocast(work: Callable[..., Result]) -> Callable[..., Result]:
 
 
 def why_no_kernel(
-    *dtypes: torch.dtype, channels: int, top_k: int | None, capability: tuple[int, int], triton_found: bool
+    *dtypes: torch.dtype,
+    channels: int,
+    top_k: int | None,
+    capability: tuple[int, int],
+    triton_found: bool,
+    compiler_found: bool,
 ) -> str | None:
     """Why the Triton kernels cannot take such a read on CUDA; None if they can."""
     if not triton_found:
         return "Triton is not installed"
+    if not compiler_found:
+        return "Triton finds no C compiler, gcc or clang, to build its link to the driver with"
     if capability < _OLDEST_CAPABILITY:
         return f"the GPU is of compute capability {capability[0]}.{capability[1]}, below 8.0"
     if not set(dtypes) <= set(_KERNEL_DTYPES):
@@ -81,6 +90,7 @@ def _read_on_cuda(
         top_k=top_k if top_k is None or top_k < memory_key.shape[1] else None,
         capability=torch.cuda.get_device_capability(memory_key.device),
         triton_found=importlib.util.find_spec("triton") is not None,
+        compiler_found=_finds_compiler(),
     )
     if obstacle is not None:
         _warn_once(obstacle)
@@ -88,6 +98,12 @@ def _read_on_cuda(
     from flarekit.ops.triton_read import read_with_kernels
 
     return read_with_kernels(*inputs)
+
+
+@functools.cache
+def _finds_compiler() -> bool:
+    """Whether Triton, which has none of its own, finds a C compiler where it looks for one."""
+    return bool(os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang"))
 
 
 @functools.cache
