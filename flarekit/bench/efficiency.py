@@ -47,7 +47,7 @@ class CaseCost:
     error: str = ""  # why the case failed
     shape: tuple[int, ...] | None = None  # voxels, along the file's own axes; None where the case failed
     run_s: float  # from the start of the process to its end
-    loading_s: float | None = None  # what of that no stage holds: interpreter, libraries, weights; None as above
+    loading_s: float | None = None  # what of that no stage holds: start, libraries, weights, hash, exit; None as above
     stages_s: dict[str, float] = field(default_factory=dict)  # as the mask's JSON has them
     gpu_before_mb: float | None = None  # memory of the card in use before; the areas hold it, too
     areas: Areas

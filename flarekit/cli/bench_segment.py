@@ -51,7 +51,8 @@ def segment(
     As FLARE22's organisers count: run time from the start of the process to its end; area under GPU memory over time
     (of the whole card, and what of it lies above the 2048 MB that they tolerate); area under CPU utilisation over time,
     100 % being every core (of the process; and of the whole machine, which is what they take). Loading is what the run
-    time holds beside the stages that work on the case: interpreter, libraries and weights. MB are 2^20 bytes.
+    time holds beside the stages that work on the case: interpreter, libraries and weights above all, but also the hash
+    of the CT and the exit. MB are 2^20 bytes.
     """
     from flarekit.bench.efficiency import summed
     from flarekit.bench.efficiency_files import MASKS, results_folder, write_results

@@ -32,6 +32,7 @@ class CaseHeader:
     baked: WindowPreset | None = None  # windows baked into `image`; None where `hu` is stored
     hu_offset: int = 0  # what was taken off the source's values to make them HU
     hu_offset_asked: str = AUTO  # what was asked to be taken off: auto, or a number
+    painted: bool = False  # whether the CT is known to be one of `flarekit phantom`, and no patient's
 
     def to_attributes(self) -> dict[str, Any]:
         """Plain values that `from_attributes` reads back."""
@@ -52,6 +53,7 @@ class CaseHeader:
             "windows": "" if self.baked is None else json.dumps(windows_to_json(self.baked)),
             "hu_offset": self.hu_offset,
             "hu_offset_asked": self.hu_offset_asked,
+            "painted": self.painted,
         }
 
     @classmethod
@@ -80,6 +82,7 @@ class CaseHeader:
             baked=windows_from_json(json.loads(windows)) if windows else None,
             hu_offset=int(attributes.get("hu_offset", 0)),  # absent in older files
             hu_offset_asked=str(attributes.get("hu_offset_asked", AUTO)),
+            painted=bool(attributes.get("painted", False)),
         )
 
 

@@ -31,8 +31,14 @@ from flarekit.volumes.dicom import holds_dicom, holds_dicom_below, is_archive
 from flarekit.volumes.formats import SUFFIXES, stem
 from flarekit.volumes.hu import AUTO, HuOffset
 
+PAINTED = "phantom.json"  # lies in every data set that `flarekit phantom` painted
 _LAYOUTS = (("images", "labels"), ("imagesTr", "labelsTr"))
 _CHANNEL = "_0000"  # both layouts mark the image of a case's first, and here only, channel
+
+
+def is_painted(image: Path) -> bool:
+    """Whether an image lies where `flarekit phantom` paints them: in OUT/PART/images of a data set OUT."""
+    return any((folder / PAINTED).is_file() for folder in image.absolute().parents[:3])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from flarekit.data.case_file import StoredCase
 from flarekit.data.case_header import CaseHeader
 from flarekit.data.case_writing import write_case
 from flarekit.data.digest import digest
-from flarekit.data.layouts import CaseFiles
+from flarekit.data.layouts import CaseFiles, is_painted
 from flarekit.data.store import SliceStore
 from flarekit.errors import FlarekitError, InputError
 from flarekit.files import remove_leftovers
@@ -83,6 +83,7 @@ def store_case(case: CaseFiles, store: SliceStore, *, overwrite: bool = False) -
         baked=store.config.baked,
         hu_offset=volume.hu_offset,
         hu_offset_asked=str(case.hu_offset),
+        painted=is_painted(case.image),
     )
     compression = store.config.compression
     write_case(

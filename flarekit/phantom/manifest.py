@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from flarekit.data.layouts import PAINTED
 from flarekit.errors import OutputError
 from flarekit.files import write_text
 
-NAME = "phantom.json"
+NAME = PAINTED
 _FORMAT = {"format": "flarekit-phantom", "version": 1}
 
 

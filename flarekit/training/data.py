@@ -28,6 +28,12 @@ class TrainingData:
     validation: tuple[NetworkCase, ...]
     pseudo_labels: tuple[LabelledCases, ...] = ()  # which of `labelled` learn from whose labels
 
+    @property
+    def painted(self) -> tuple[str, ...]:
+        """The stores of which painted CTs are learned from, by their folders' names."""
+        folders = (case.store.path for case in (*self.labelled, *self.unlabelled) if _is_painted(case))
+        return tuple(folder.resolve().name for folder in dict.fromkeys(folders))
+
     def fingerprint(self) -> str:
         """SHA-256 of all cases in their roles, by name and source files: another value means other samples."""
         roles = (self.labelled, self.unlabelled, self.validation)
@@ -154,6 +160,10 @@ def _refuse_overlap(labelled: Sequence[NetworkCase], validation: Sequence[Networ
 
 def _source(case: NetworkCase) -> str:
     return case.store.case(case.name).header.source_sha256
+
+
+def _is_painted(case: NetworkCase) -> bool:
+    return case.store.config.tissues is not None or case.store.case(case.name).header.painted
 
 
 def _identity(case: NetworkCase) -> str:

@@ -117,14 +117,19 @@ def _initial(training: Training, settings: RunSettings, config: TrainingConfig, 
 
 
 def _taught(initial: Initial, data: TrainingData, registry: Registry, *, challenge: bool) -> Initial:
-    """The same networks; their provenance says what those saw whose pseudo-labels they learn from."""
+    """The same networks; their provenance holds what those saw whose labels they learn from, and painted CTs."""
     provenance = inherited(initial.provenance, [part.labels for part in data.pseudo_labels], registry)
     if challenge and provenance.pretrained_or_extra_data:
         raise UsageError(
             f"--challenge refuses pseudo-labels of models that saw extra data ({'; '.join(provenance.data)})",
             remedy="Label with checkpoints that were trained from random weights on the challenge's own data.",
         )
-    return replace(initial, provenance=provenance)
+    if challenge and data.painted:
+        raise UsageError(
+            f"--challenge refuses painted CTs ({', '.join(data.painted)})", remedy="Train on the challenge's own CTs."
+        )
+    extra = provenance.pretrained_or_extra_data or bool(data.painted)
+    return replace(initial, provenance=replace(provenance, pretrained_or_extra_data=extra))
 
 
 @contextmanager
@@ -150,6 +155,7 @@ def _publish(plan: _Plan, folder: RunFolder, registry: Registry, metrics: dict[s
 def _card(plan: _Plan, metrics: dict[str, Any]) -> Card:
     initial, settings = plan.initial, plan.settings
     names = [folder.resolve().name for folder in settings.stores.all]
+    names = [f"{name} (painted CTs)" if name in plan.data.painted else name for name in names]
     return Card(
         kind=plan.training.kind,
         name=settings.name,
