@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -14,7 +15,7 @@ import pytest
 import torch
 from segmentation_doubles import painted_ct, publish_tiny
 
-from flarekit.bench import gpu_memory, segment
+from flarekit.bench import gpu_memory, sampling, segment
 from flarekit.bench.efficiency import Areas, CaseCost, summed
 from flarekit.bench.gpu_memory import Card, place_of
 from flarekit.bench.sampling import Sample, run_sampled
@@ -98,6 +99,19 @@ def test_what_the_process_says_and_how_it_ends_come_back() -> None:
     run = run_sampled(python("import sys\nprint('out')\nprint('error: no', file=sys.stderr)\nsys.exit(3)"))
     assert (run.code, run.stdout, run.stderr) == (3, "out\n", "error: no\n")
     assert run_sampled(python("import os\nos.kill(os.getpid(), 9)")).code == -9
+
+
+def test_a_process_that_ends_before_it_is_looked_at_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    end_of = sampling._end_of
+
+    def late(process: subprocess.Popen[bytes]) -> threading.Event:
+        ended = end_of(process)
+        assert ended.wait(20)
+        return ended
+
+    monkeypatch.setattr(sampling, "_end_of", late)
+    run = run_sampled(python("import sys\nsys.exit(3)"))
+    assert run.code == 3 and len(run.samples) == 1 and run.samples[0].cpu_percent > 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

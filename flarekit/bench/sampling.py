@@ -68,9 +68,10 @@ def run_sampled(
         begin_s, own_s, reaped_s = time.perf_counter(), time.process_time(), _reaped_cpu_s()
         psutil.cpu_percent()  # of the whole machine, from now on
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True)
+        tree = _Tree(process.pid)  # before the process, which may have ended, is waited for
         ended = _end_of(process)
         try:
-            samples = list(_samples(process.pid, ended, begin_s, gpu_mb, interval_s))
+            samples = list(_samples(tree, ended, begin_s, gpu_mb, interval_s))
         finally:
             _interrupt(process, ended)
         elapsed_s = time.perf_counter() - begin_s
@@ -109,11 +110,10 @@ class _Tree:
 
 
 def _samples(
-    pid: int, ended: threading.Event, begin_s: float, gpu_mb: Callable[[], float] | None, interval_s: float
+    tree: _Tree, ended: threading.Event, begin_s: float, gpu_mb: Callable[[], float] | None, interval_s: float
 ) -> Iterator[Sample]:
     """A sample at every multiple of the interval since the beginning; those that come too late are left out."""
-    tree, cores = _Tree(pid), psutil.cpu_count() or 1
-    before_s, cpu_before_s = 0.0, 0.0
+    cores, before_s, cpu_before_s = psutil.cpu_count() or 1, 0.0, 0.0
     while not ended.wait(interval_s - (time.perf_counter() - begin_s) % interval_s):
         cpu_s, ram_mb = tree.cpu_s_and_ram_mb()
         now_s = time.perf_counter() - begin_s
