@@ -11,7 +11,7 @@
 | 6 | TrainingError | training cannot go on (non-finite loss, no labelled slice) |
 | 7 | PartialFailure | a batch finished, but some of its cases failed |
 | 8 | MissingDependency | an optional package or device is not here |
-| 9 | OutOfMemory | the device has too little memory, even for the smallest step |
+| 9 | OutOfMemory | the device, or this machine, has too little memory, even for the smallest step |
 | 130 | | interrupted |
 """
 
@@ -81,6 +81,6 @@ class MissingDependency(FlarekitError):
 
 
 class OutOfMemory(FlarekitError):
-    """The device has too little memory, even for the smallest step."""
+    """The device, or this machine, has too little memory, even for the smallest step."""
 
     exit_code = 9

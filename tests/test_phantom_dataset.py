@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from flarekit.config.phantom import RECIPES
-from flarekit.errors import InputError, OutputError
+from flarekit.errors import InputError, OutOfMemory, OutputError
 from flarekit.files import sha256
 from flarekit.labels import FLARE22, read_dataset_json
 from flarekit.phantom import DatasetPlan, Part, dataset, find_maps, write_dataset
+from flarekit.phantom.dataset import Painting, paintings, run_paintings
 from flarekit.phantom.manifest import image_sha256
 from flarekit.volumes import read_labels, read_volume
 
@@ -181,3 +184,12 @@ def test_the_command_refuses_unknown_recipes_and_nothing_to_paint(run_cli, tmp_p
     assert run_cli("phantom", tmp_path / "set", "--labelled", 0).code == 2
     assert run_cli("phantom", tmp_path / "set", "--labels", tmp_path / "nowhere").code == 3
     assert not (tmp_path / "set").exists()
+
+
+def _die(painting: Painting) -> tuple[str, dict[str, Any]]:
+    os._exit(1)
+
+
+def test_a_worker_that_dies_is_one_clear_error() -> None:
+    with pytest.raises(OutOfMemory, match="labelled_0001"):
+        list(run_paintings(_die, paintings(PLAN)[:1], workers=1))

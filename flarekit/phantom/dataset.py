@@ -8,10 +8,8 @@ OUT/dataset.json (also in the two parts)            OUT/phantom.json
 from __future__ import annotations
 
 import json
-import multiprocessing
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,9 +21,10 @@ from tqdm import tqdm
 
 from flarekit.config.phantom import PhantomRecipe
 from flarekit.config.toml import to_dict
-from flarekit.errors import InputError, OutputError
+from flarekit.errors import InputError, OutOfMemory, OutputError
 from flarekit.files import output_errors, write_text
 from flarekit.labels import FLARE22, LabelSet
+from flarekit.parallel import Lost, run_cases
 from flarekit.phantom.anatomy import synthetic_anatomy
 from flarekit.phantom.manifest import NAME, Manifest, image_sha256, open_manifest
 from flarekit.phantom.painting import canonical_volume, paint_case
@@ -186,20 +185,18 @@ def run_paintings(
     work: Callable[[Painting], tuple[str, dict[str, Any]]], jobs: Sequence[Painting], workers: int
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """The names and records that `work` returns, as they are done, with a progress bar; in so many processes."""
-    done = map(work, jobs) if workers == 0 else _run_in_processes(work, jobs, workers)
-    yield from tqdm(done, total=len(jobs), desc="painting", unit="case", disable=None, leave=False)
-
-
-def _run_in_processes(
-    work: Callable[[Painting], tuple[str, dict[str, Any]]], jobs: Sequence[Painting], workers: int
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(work, job) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    done = tqdm(
+        run_cases(work, jobs, workers=workers),
+        total=len(jobs), desc="painting", unit="case", disable=None, leave=False,
+    )  # fmt: skip
+    for painting, result in done:
+        if isinstance(result, Lost):
+            raise OutOfMemory(
+                "was not painted: its worker process died twice, most likely for want of memory",
+                where=painting.name,
+                remedy="Run the same line again with fewer --workers: what was painted is kept.",
+            )
+        yield result
 
 
 def _refuse_foreign(folder: Path) -> None:
