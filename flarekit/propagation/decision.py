@@ -59,11 +59,13 @@ class Evidence:
     def faint(self) -> float:
         """`FAINT`, or less: a probability up to which an object wins no pixel unless outlines speak for it.
 
-        They can speak against the others, by their limit at most: the winner's probability is not below the
-        background's, nor below e^-limit times that of any other object, of which two at most contend for a pixel.
+        They may speak against the others: the winner's probability p is not below the background's, nor e^limit p
+        below any other object's, and all of them sum to 1. Beside a barred object the least may win.
         """
-        limit = 0.0 if self.outlines is None else self.outlines[0].limit
-        return min(FAINT, 1 / (2 + max(2 * math.exp(limit), len(self.found.objects) - 1)))
+        if self.barred:
+            return 0.0
+        limit = 0.0 if self.outlines is None else self.outlines[0].strongest(self.outlines[1])
+        return min(FAINT, 1 / (1 + len(self.found.objects) * math.exp(limit)))
 
     def of_objects(self) -> Iterator[tuple[int, Region, Tensor]]:
         """Each object that may take a pixel, the region in which it may, and its log-odds (rows, columns) there."""
@@ -83,7 +85,7 @@ class Evidence:
         odds = own - self._background(region).log
         for row, k in enumerate(self.found.objects):
             odds[row] = -torch.inf if k in self.barred else self._outlined(odds[row], k, region)
-        planes = torch.cat((torch.zeros_like(odds[:1]), odds)).softmax(dim=0)
+        planes = torch.cat((odds.new_zeros(1, *odds.shape[1:]), odds)).softmax(dim=0)
         return Probabilities(region, self.found.objects, planes)
 
     def _background(self, region: Region) -> _Background:
@@ -136,7 +138,7 @@ def decide(evidence: Evidence, objects: int) -> Decision:
         _inside(total, own, region).add_(odds.exp())
     certain = best.exp_().div_(total)
     counts = torch.bincount(winner.flatten(), minlength=objects + 1)[1:]
-    sums = torch.bincount(winner.flatten(), weights=certain.flatten(), minlength=objects + 1)[1:]
+    sums = torch.bincount(winner.flatten(), weights=certain.flatten().double(), minlength=objects + 1)[1:]
     sure[list(found.objects)] = 1 - found.planes[1:].float().amax(dim=(1, 2)).clamp_max(evidence.faint).cpu()
     sure[list(evidence.barred)] = 1.0
     sure = torch.where(counts > 0, sums / counts.clamp_min(1), sure.to(best.device)).float().cpu()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -44,26 +44,36 @@ class Outlines:
         """`annotated` and `known` as for `fill_slices`, one entry in both for each annotated slice."""
         objects = len(next(iter(known.values())))
         self._annotated, self._spacing_mm, self._config = annotated, spacing_mm, config
-        self.limit = config.limit  # of the log-odds
         self._slices = [[z for z in sorted(annotated) if known[z][k]] for k in range(objects)]
         self._distance = lru_cache(maxsize=4 * objects)(self._measured)
 
     def log_odds(self, z: int, k: int, region: Region) -> np.ndarray:
         """float32 (rows, columns): how much more likely than not object k is on slice z, pixel by pixel."""
         below, above = self._neighbours(z, k)
-        nearest_mm = min(abs(z - below), abs(z - above)) * self._spacing_mm[0]
+        nearest_mm = self._away_mm(z, (below, above))
         share = (z - below) / (above - below) if above > below else 0.0
         distance = (1 - share) * self._on(below, k, region)
         if share:
             distance += share * self._on(above, k, region)
         distance /= self._config.blur_mm + self._config.blur_per_mm * nearest_mm
-        limit, fading = self._config.limit, math.exp(-nearest_mm / self._config.fade_mm)
+        limit, fading = self._config.limit, self._fading(nearest_mm)
         return distance.clip(-limit, limit, out=distance) * np.float32(fading)
+
+    def strongest(self, z: int) -> float:
+        """Log-odds that those on slice z are not beyond, for or against any object."""
+        return self._config.limit * self._fading(self._away_mm(z, self._annotated))
 
     def likely(self, z: int, k: int) -> Region | None:
         """Where on slice z the log-odds of object k may be above 0; None if they are nowhere."""
         distances = [self._distance(neighbour, k) for neighbour in self._neighbours(z, k)]
         return joined([distance.inside for distance in distances if distance is not None])
+
+    def _away_mm(self, z: int, slices: Iterable[int]) -> float:
+        """From slice z to the nearest of some others."""
+        return min(abs(z - other) for other in slices) * self._spacing_mm[0]
+
+    def _fading(self, nearest_mm: float) -> float:
+        return math.exp(-nearest_mm / self._config.fade_mm)
 
     def _neighbours(self, z: int, k: int) -> tuple[int, int]:
         """The slices at or nearest below and above z that object k is annotated on; one twice beyond the last."""
