@@ -136,16 +136,16 @@ def decide(evidence: Evidence, objects: int) -> Decision:
         _inside(winner, own, region).masked_fill_(odds > ahead, k + 1)
         torch.maximum(ahead, odds, out=ahead)
         _inside(total, own, region).add_(odds.exp())
-    certain = best.exp_().div_(total)
-    counts = torch.bincount(winner.flatten(), minlength=objects + 1)[1:]
-    sums = torch.bincount(winner.flatten(), weights=certain.flatten().double(), minlength=objects + 1)[1:]
+    taken, certain = winner.cpu(), best.exp_().div_(total).flatten().cpu().double()
+    counts = torch.bincount(taken.flatten(), minlength=objects + 1)[1:]
+    sums = torch.bincount(taken.flatten(), weights=certain, minlength=objects + 1)[1:]
     sure[list(found.objects)] = 1 - found.planes[1:].float().amax(dim=(1, 2)).clamp_max(evidence.faint).cpu()
     sure[list(evidence.barred)] = 1.0
-    sure = torch.where(counts > 0, sums / counts.clamp_min(1), sure.to(best.device)).float().cpu()
+    sure = torch.where(counts > 0, sums / counts.clamp_min(1), sure).float()
     for k, own, odds in heard:
         if not counts[k]:
             sure[k] = 1 - float((odds.exp() / _inside(total, own, region)).amax())
-    classes[region] = winner.cpu().numpy()
+    classes[region] = taken.numpy()
     return Decision(classes, sure)
 
 
