@@ -41,7 +41,7 @@ class Segmentation:
     array: np.ndarray  # (I, J, K) uint8 or uint16, ids on the image's own axes; 0 is background
     affine: np.ndarray  # (4, 4) float64, voxel (i, j, k, 1) to RAS+ mm
     names: dict[int, str]  # id to organ
-    confidence: dict[str, float | None]  # by organ, 0..1, near its Dice on painted CTs; None where no voxel is its
+    confidence: dict[str, float | None]  # by organ, 0..1, from certainty and the networks' agreement; None if not found
     volumes_ml: dict[str, float]  # by organ
     flags: tuple[str, ...]  # what a human should look at, a sentence each
     report: dict[str, Any]  # what the JSON beside the mask says

@@ -32,7 +32,8 @@ def write(path: Path, *columns: int) -> None:
 def segmented(folder: Path, case: str, confidence: dict[str, float | None], *columns: int) -> None:
     """A mask and its JSON, as far as it matters."""
     write(folder / f"{case}.nii.gz", *columns)
-    organs = [{"name": name, "confidence": value} for name, value in confidence.items()]
+    ids = dict(zip(LABELS.names, LABELS.ids, strict=True))
+    organs = [{"name": name, "id": ids[name], "confidence": value} for name, value in confidence.items()]
     (folder / f"{case}.json").write_text(json.dumps({"organs": organs}))
 
 
@@ -61,6 +62,24 @@ def test_an_organ_that_is_neither_there_nor_found_says_nothing(tmp_path, truth):
     segmented(tmp_path / "easy", "b", {"liver": 0.9, "spleen": 0.8, "aorta": None}, 1, 1, 2, 2, 0, 0)
     (case,) = judge_masks({"easy": tmp_path / "easy"}, truth).cases
     assert list(case.organs) == ["liver", "spleen"]
+
+
+def test_organs_that_were_not_asked_for_are_not_missed(tmp_path, truth):
+    segmented(tmp_path / "easy", "a", {"liver": 0.9, "aorta": None}, 1, 1, 0, 0, 0, 0)  # segment --organs liver,aorta
+    (case,) = judge_masks({"easy": tmp_path / "easy"}, truth).cases
+    assert {name: organ.scores for name, organ in case.organs.items()} == {"liver": {"confidence": 0.9}, "aorta": {}}
+    assert case.dice == 0.5
+
+
+def test_a_mask_of_another_numbering_is_left_out(tmp_path, truth):
+    segmented(tmp_path / "easy", "a", {"liver": 0.9}, 1, 1, 0, 0, 0, 0)
+    segmented(tmp_path / "easy", "b", {"liver": 0.9, "spleen": 0.8}, 2, 2, 1, 1, 0, 0)
+    report = tmp_path / "easy" / "b.json"
+    organs = [{"name": "liver", "id": 2, "confidence": 0.9}, {"name": "spleen", "id": 1, "confidence": 0.8}]
+    report.write_text(json.dumps({"organs": organs}))
+    judged = judge_masks({"easy": tmp_path / "easy"}, truth)
+    assert [case.case for case in judged.cases] == ["a"]
+    assert "numbers liver 2, the true label maps 1" in judged.left_out["easy/b"]
 
 
 def test_the_report_is_over_organs_and_over_cases(tmp_path, truth):

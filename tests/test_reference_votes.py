@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from segmentation_doubles import Reader, loaded, painted_volume
+from segmentation_doubles import ORGANS, Reader, loaded, painted_volume
 
 from flarekit.config.segment import SegmentConfig
 from flarekit.data.slices import VolumeSlices
 from flarekit.pipeline import segment
-from flarekit.pipeline.segmentation import confidence_of
+from flarekit.pipeline.segmentation import Assembly, confidence_of
 from flarekit.reference import ReferenceModule, Votes
 
 
@@ -34,17 +34,33 @@ def test_of_three_networks_every_pair_counts():
     assert votes.agreement[1] == pytest.approx(2 * 4 / 10)
 
 
-def test_what_no_network_draws_has_no_agreement():
+def test_nobody_agrees_on_what_no_network_draws():
     votes = Votes(3)
-    assert np.isnan(votes.agreement).all()
     votes.add([drawn([0, 1]), drawn([0, 1])])
-    assert np.isnan(votes.agreement).tolist() == [False, False, True]
+    assert votes.agreement is not None and votes.agreement.tolist() == [1, 1, 0]
+
+
+def test_of_what_the_networks_only_draw_together_none_is_sure():
+    votes, planes = Votes(3), [torch.tensor([0.6, 0.0, 0.4]), torch.tensor([0.0, 0.6, 0.4])]
+    votes.add([each.reshape(1, 3, 1, 1) for each in planes])
+    assert sum(planes).argmax() == 2 and votes.agreement is not None
+    assembly = Assembly((1, 1, 1), ORGANS)
+    assembly.add_propagated(0, np.array([[2]], dtype=np.uint8), [2], np.array([0.9]))
+    pea = assembly.organs(0.1, votes.agreement)[1]
+    assert (pea.certainty, pea.agreement, pea.confidence) == (0.9, 0, 0)
+
+
+def test_an_organ_that_is_nowhere_has_no_agreement_either():
+    block, pea = Assembly((1, 1, 1), ORGANS).organs(0.1, np.array([1.0, 0.4, 0.0]))
+    assert block.agreement is None and pea.agreement is None
 
 
 def test_one_network_agrees_with_nobody():
     votes = Votes(3)
     votes.add([drawn([0, 1])])
-    assert np.isnan(votes.agreement).all()
+    assert votes.agreement is None
+    (block, _) = segment(painted_volume(), ReferenceModule(loaded(Reader())), None, SegmentConfig()).organs
+    assert block.agreement is None and block.confidence == block.certainty
 
 
 def test_the_reference_module_tells_the_votes_and_its_probabilities_stay_the_same():

@@ -188,20 +188,20 @@ def test_an_empty_mask_has_a_page():
     assert data["organs"] == [] and [read_runs(text) for text in data["mask"]] == [[(0, 40 * 52)]] * 12
 
 
-def test_organs_are_plotted_with_confidence_and_uncertainty():
-    confidence = np.full((2, 12), 0.9)
-    confidence[0, 4] = 0.5
-    html = page(painted_case(confidence=confidence, uncertainty=1 - confidence))
-    assert "confidence from 0.50, uncertainty to 0.50" in html
+def test_organs_are_plotted_with_certainty_and_uncertainty():
+    certainty = np.full((2, 12), 0.9)
+    certainty[0, 4] = 0.5
+    html = page(painted_case(certainty=certainty, uncertainty=1 - certainty))
+    assert "certainty from 0.50, uncertainty to 0.50" in html
     assert html.count('<figure class="profile"') == 2
-    (block, pea) = re.findall(r'class="confidence" d="([^"]*)"', html)
+    (block, pea) = re.findall(r'class="certainty" d="([^"]*)"', html)
     assert block.startswith("M2 10H3") and block.endswith("H10") and pea == "M7 10H8", "only where the organ is"
 
 
 def test_the_confidence_of_an_organ_is_that_of_its_voxels():
-    confidence = np.full((2, 12), np.nan)
-    confidence[0, 2:4] = 0.4, 0.8
-    html = page(painted_case(sidecar={}, confidence=confidence))
+    certainty = np.full((2, 12), np.nan)
+    certainty[0, 2:4] = 0.4, 0.8
+    html = page(painted_case(sidecar={}, certainty=certainty))
     assert "<td>0.600</td>" in html
 
 
@@ -323,7 +323,7 @@ def test_a_map_of_uncertainty_becomes_plots(files, run_cli):
     )  # fmt: skip
     assert outcome.code == 0, outcome.stderr
     html = (files / "page.html").read_text()
-    assert "uncertainty to 0.20" in html and 'class="confidence" d=' not in html
+    assert "uncertainty to 0.20" in html and 'class="certainty" d=' not in html
 
 
 def test_a_ct_is_no_map_of_uncertainty(files, run_cli):
@@ -412,7 +412,7 @@ def test_what_propagate_wrote_is_understood(files, run_cli):
     assert outcome.code == 0, outcome.stderr
     html = (files / "page.html").read_text()
     assert "starter-propagation@1" in html and "reference slices: 1" in html
-    assert "confidence from 0.50" in html and "<td>0.600</td>" in html
+    assert "certainty from 0.50" in html and "<td>0.600</td>" in html
     assert data_of(html)["references"] == [5]
 
 

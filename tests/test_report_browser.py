@@ -46,8 +46,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     classes[5, 33:37, 3:9] = 2
     volume = Volume.from_source(hu.transpose(2, 1, 0), np.diag([-2.0, -2.0, 5.0, 1.0]))
     sidecar = {"image": "case.nii.gz", "references": [{"slice": 4}, {"slice": 12}], "sampled": [0, 4, 8, 12, 16]}
-    confidence = np.full((2, SHAPE[0]), 0.8)
-    case = ReportCase(volume=volume, classes=classes, labels=ORGANS, sidecar=sidecar, confidence=confidence)
+    certainty = np.full((2, SHAPE[0]), 0.8)
+    case = ReportCase(volume=volume, classes=classes, labels=ORGANS, sidecar=sidecar, certainty=certainty)
     path = tmp_path_factory.mktemp("report") / "case.html"
     write_report(path, case)
     return path

@@ -294,12 +294,12 @@ def test_propagation_without_any_room_says_what_to_do():
         segment(painted_volume(), ReferenceModule(loaded(Reader())), greedy, CONFIG)
 
 
-def test_the_confidence_of_every_slice_is_none_where_an_organ_is_not():
+def test_the_certainty_of_every_slice_is_none_where_an_organ_is_not():
     result = segment(painted_volume(), ReferenceModule(loaded(Reader())), None, CONFIG)
-    assert result.confidence.shape == (2, SHAPE[0])
+    assert result.certainty.shape == (2, SHAPE[0])
     seen = np.stack([(painted_classes() == c).any(axis=(1, 2)) for c in (1, 2)])
-    assert np.array_equal(np.isfinite(result.confidence), seen)
-    assert result.confidence[seen] == pytest.approx(1.0, abs=1e-3)
+    assert np.array_equal(np.isfinite(result.certainty), seen)
+    assert result.certainty[seen] == pytest.approx(1.0, abs=1e-3)
 
 
 def test_flips_are_asked_for_and_said(case, run_cli, monkeypatch):

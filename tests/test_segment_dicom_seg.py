@@ -170,7 +170,7 @@ def found(volume: Volume, *_: object, **__: object) -> Segmentation:
     return Segmentation(
         classes=classes,
         organs=tuple(OrganResult(name=name, id=number, volume_ml=1.0, confidence=0.9) for name, number in organs),
-        confidence=np.full((len(ORGANS.names), len(classes)), 0.9, dtype=np.float32),
+        certainty=np.full((len(ORGANS.names), len(classes)), 0.9, dtype=np.float32),
         sampled=(0,),
         second_pass=None,
         references=(),

@@ -26,7 +26,7 @@ def test_sure_organs_raise_no_flag():
 def test_an_organ_that_is_not_sure_is_flagged_with_the_networks_agreement():
     (flag,) = organ_flags([organ("liver", 0.9), organ("pancreas", 0.5, agreement=0.31)])
     assert (flag.severity, flag.code, flag.organ) == ("warning", "low-confidence", "pancreas")
-    assert flag.text == "pancreas: low confidence, 0.50 (its networks agree to 0.31)."
+    assert flag.text == "pancreas: low confidence, 0.50 (what the networks draw by themselves overlaps by Dice 0.31)."
 
 
 @pytest.mark.parametrize(("sure", "flagged"), [(0, True), (2, True), (3, True), (4, False), (13, False)])
@@ -51,3 +51,15 @@ def test_nothing_found_is_an_error():
 def test_hardly_anything_found_is_flagged_with_its_volume():
     flag = next(organ_flags([organ("liver", 0.9, ml=3.0), organ("spleen", 0.9, ml=4.5)]))
     assert flag.text == "all that was found are 7.5 mL of 2 organs: is it a CT of the abdomen?"
+
+
+def test_organs_that_are_not_written_speak_of_the_case_alone():
+    found = [organ("liver", 0.9, ml=1400), organ("gallbladder", 0.5, ml=20), organ("spleen", 0.4), organ("aorta", None)]
+    assert [flag.code for flag in organ_flags(found, ["gallbladder"])] == ["low-confidence"]
+    assert [flag.organ for flag in organ_flags(found, ["aorta"])] == ["aorta"]
+    assert list(organ_flags(found, ["liver"])) == []
+
+
+def test_a_lone_organ_is_not_said_in_the_plural():
+    flag = next(organ_flags([organ("liver", 0.9, ml=3.0), organ("spleen", None)]))
+    assert flag.text == "all that was found are 3.0 mL of one organ: is it a CT of the abdomen?"

@@ -38,24 +38,24 @@ def test_a_report_lies_beside_the_mask_and_names_no_folder(reference, tmp_path, 
     assert "<h1>patient.nii.gz</h1>" in html and str(tmp_path) not in html
     for flag in result["flags"]:
         assert escape(flag["text"].removeprefix(flag.get("organ", ""))) in html
-    assert 'class="confidence" d="M' in html and 'class="uncertainty" d="M' in html and "median" in html
+    assert 'class="certainty" d="M' in html and 'class="uncertainty" d="M' in html and "median" in html
 
 
 def test_wanted_organs_alone_are_on_the_page_with_their_own_slices():
     classes = np.where(painted_classes() == 2, 2, 0).astype(np.uint8)
     pea = OrganResult(name="pea", id=70, volume_ml=1.6, confidence=0.8)
-    confidence = np.full((1, SHAPE[0]), np.nan, dtype=np.float32)
-    confidence[0, 7] = 0.8
+    certainty = np.full((1, SHAPE[0]), np.nan, dtype=np.float32)
+    certainty[0, 7] = 0.8
     found = Segmentation(
-        classes=classes, organs=(pea,), confidence=confidence, sampled=(), second_pass=None, references=(), seconds={}
+        classes=classes, organs=(pea,), certainty=certainty, sampled=(), second_pass=None, references=(), seconds={}
     )
     uncertainty = UncertaintyMap(SHAPE)
     uncertainty.steps[classes == 2] = 51
     sidecar = {"organs": [{"name": "pea", "id": 70, "volume_ml": 1.6, "confidence": 0.8}]}
     html = page(report_case(painted_volume(), found, ORGANS, sidecar, uncertainty))
     assert "<td>70</td>" in html and 'value="1"' not in html
-    assert "confidence from 0.80, uncertainty to 0.20" in html
-    assert re.findall(r'class="confidence" d="([^"]*)"', html) == ["M7 20H8"]
+    assert "certainty from 0.80, uncertainty to 0.20" in html
+    assert re.findall(r'class="certainty" d="([^"]*)"', html) == ["M7 20H8"]
 
 
 def test_a_batch_has_an_index_with_the_failed_case_first(reference, tmp_path, run_cli):

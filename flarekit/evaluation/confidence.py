@@ -57,7 +57,8 @@ def judge_masks(kinds: Mapping[str, Path], truth: TrueMasks) -> Judged:
     """Every mask that `flarekit segment` wrote to the folders `kinds`, beside the truth of its name.
 
     A case in which nothing was found has the confidence 0; an organ that neither the truth nor the mask shows says
-    nothing and is left out. Raises InputError when no case can be judged; what stands in a case's way is logged.
+    nothing and is left out, and so is one that was not asked for. Raises InputError when no case can be judged; what
+    stands in a case's way is logged.
     """
     cases, left_out = [], {}
     for kind, folder in kinds.items():
@@ -78,20 +79,28 @@ def judge_masks(kinds: Mapping[str, Path], truth: TrueMasks) -> Judged:
 
 def _judge(kind: str, mask_file: Path, truth: TrueMasks) -> JudgedCase:
     case = case_name(mask_file)
-    sure = _confidence(sidecar_path(mask_file))
+    asked = _organs(sidecar_path(mask_file))
     true_file = truth.file_of(case)
     mask, true = read_labels(mask_file), read_labels(true_file)
     require_same_grid(mask, true)
     names = truth.labels.names
+    for name, number in zip(names, truth.labels.ids, strict=True):
+        if name in asked and asked[name]["id"] != number:
+            raise InputError(
+                f"numbers {name} {asked[name]['id']}, the true label maps {number}",
+                where=mask_file,
+                remedy="Segment with --label-map as the truth is numbered.",
+            )
     predicted = truth.labels.to_classes(mask.array, where=mask_file)
     overlap = Overlap.of(predicted, truth.labels.to_classes(true.array, where=true_file), len(names))
     shown = (overlap.predicted + overlap.true > 0) & truth.covers(case)
     organs = {
         name: JudgedOrgan(
-            scores={CONFIDENCE: value} if (value := sure.get(name)) is not None else {}, dice=float(overlap.dice[k])
+            scores={CONFIDENCE: value} if (value := asked[name]["confidence"]) is not None else {},
+            dice=float(overlap.dice[k]),
         )
         for k, name in enumerate(names)
-        if shown[k]
+        if shown[k] and name in asked
     }
     if not organs:
         raise InputError("shows no organ, nor does the mask", where=true_file)
@@ -106,11 +115,11 @@ def _judge(kind: str, mask_file: Path, truth: TrueMasks) -> JudgedCase:
     )
 
 
-def _confidence(sidecar: Path) -> dict[str, float | None]:
-    """By organ. Raises InputError where the JSON is none of `segment`'s."""
+def _organs(sidecar: Path) -> dict[str, dict[str, Any]]:
+    """Id and confidence of every organ that was asked for. Raises InputError for JSON that is none of `segment`'s."""
     try:
         report = json.loads(sidecar.read_text(encoding="utf-8"))
-        return {organ["name"]: organ["confidence"] for organ in report["organs"]}
+        return {organ["name"]: {key: organ[key] for key in ("id", "confidence")} for organ in report["organs"]}
     except FileNotFoundError as error:
         raise InputError(
             "is not beside its mask", where=sidecar, remedy="`flarekit segment` writes it: keep them together."

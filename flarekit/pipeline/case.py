@@ -112,9 +112,9 @@ def segment_volume(
 
     Everything doubtful is logged. Raises CheckpointError or OutOfMemory.
     """
-    found = segment(volume, models.reference, models.propagation, recipe.config, sinks=sinks)
-    found = written_part(found, recipe.labels)
-    flags, statistics = (*doubts, *organ_flags(found.organs)), None
+    whole = segment(volume, models.reference, models.propagation, recipe.config, sinks=sinks)
+    found = written_part(whole, recipe.labels)
+    flags, statistics = (*doubts, *organ_flags(whole.organs, [organ.name for organ in found.organs])), None
     if recipe.output.statistics or recipe.output.report:
         measured = measure(volume, found.classes, list(recipe.labels.ids), Units.of(doubts))
         statistics = {recipe.labels.model.names[c - 1]: each for c, each in measured.items()}
@@ -130,8 +130,8 @@ def written_part(segmentation: Segmentation, labels: WrittenLabels) -> Segmentat
     organs = tuple(replace(segmentation.organs[c - 1], id=labels.ids[c]) for c in kept)
     if len(kept) == len(segmentation.organs):
         return replace(segmentation, organs=organs)
-    confidence = segmentation.confidence[[c - 1 for c in kept]]
-    return replace(segmentation, classes=labels.only(segmentation.classes), organs=organs, confidence=confidence)
+    certainty = segmentation.certainty[[c - 1 for c in kept]]
+    return replace(segmentation, classes=labels.only(segmentation.classes), organs=organs, certainty=certainty)
 
 
 @contextmanager

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from flarekit.check.findings import ERROR, NOTE, WARNING, Finding
 from flarekit.pipeline.segmentation import OrganResult
 
-# Of an organ. On painted validation CTs (examples/confidence_painted.py) 97 % of the organs whose Dice is below 0.6 are
-# less sure, and 21 % of the others.
+# Of an organ. On one validation anatomy, painted five times (examples/confidence_painted.py), 97 % of the organs whose
+# Dice is below 0.6 are less sure, and 21 % of the others.
 LOW_CONFIDENCE = 0.65
-# Of the organs asked for: where fewer than this share are sure, the image is like none that the networks know, or too
-# poor. Chests, pelves, heads and noise have none to two of 13; painted CTs under trouble two, others six and more.
+# Of the organs that the networks know: where fewer are sure, the image is like none they learned from, or too poor.
+# Chests, pelves, heads and noise have none to two of 13; that anatomy under trouble two, else six and more.
 SURE_SHARE = 0.25
 LITTLE_ML = 50.0  # all organs together: less is a gallbladder's worth
 
@@ -37,8 +37,11 @@ class Flag:
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
-def organ_flags(organs: Iterable[OrganResult]) -> Iterator[Flag]:
-    """What the organs that were found, and those that were not, say about the case."""
+def organ_flags(organs: Iterable[OrganResult], written: Container[str] | None = None) -> Iterator[Flag]:
+    """What the organs that were found, and those that were not, say about the case.
+
+    Of organs that are not `written` (names; all are, without) nothing is said but what they say of the whole case.
+    """
     organs = tuple(organs)
     found = [organ for organ in organs if organ.confidence is not None]
     total_ml = sum(organ.volume_ml for organ in found)
@@ -46,12 +49,15 @@ def organ_flags(organs: Iterable[OrganResult]) -> Iterator[Flag]:
         yield Flag(severity=ERROR, code="no-abdomen", text="no organ was found: is it a CT of the abdomen?")
         return
     if total_ml < LITTLE_ML:
-        text = f"all that was found are {total_ml:.1f} mL of {len(found)} organs: is it a CT of the abdomen?"
+        number = "one organ" if len(found) == 1 else f"{len(found)} organs"
+        text = f"all that was found are {total_ml:.1f} mL of {number}: is it a CT of the abdomen?"
         yield Flag(severity=WARNING, code="little-found", text=text)
     if (sure := sum(is_sure(organ) for organ in found)) < SURE_SHARE * len(organs):
         text = f"{sure} of {len(organs)} organs were found with confidence: is it a CT of the abdomen, and a clear one?"
         yield Flag(severity=WARNING, code="few-sure", text=text)
     for organ in organs:
+        if written is not None and organ.name not in written:
+            continue
         if organ.confidence is None:
             yield Flag(severity=NOTE, code="not-found", text=f"{organ.name}: not found.", organ=organ.name)
         elif not is_sure(organ):
@@ -64,5 +70,6 @@ def is_sure(organ: OrganResult) -> bool:
 
 
 def _unsure(organ: OrganResult) -> str:
-    apart = "" if organ.agreement is None else f" (its networks agree to {organ.agreement:.2f})"
+    agreed = organ.agreement
+    apart = "" if agreed is None else f" (what the networks draw by themselves overlaps by Dice {agreed:.2f})"
     return f"{organ.name}: low confidence, {organ.confidence:.2f}{apart}."

@@ -29,15 +29,15 @@ def report_case(
 ) -> ReportCase:
     """What the report shows; `labels` are the model's, the segmentation has those organs of them that were wanted."""
     organs = len(labels.names)
-    confidence = np.full((organs, len(volume.array)), np.nan)
-    confidence[[labels.class_of(organ.name) - 1 for organ in segmentation.organs]] = segmentation.confidence
+    certainty = np.full((organs, len(volume.array)), np.nan)
+    certainty[[labels.class_of(organ.name) - 1 for organ in segmentation.organs]] = segmentation.certainty
     unsure = None if uncertainty is None else means(uncertainty.steps, segmentation.classes, organs) / STEPS
     return ReportCase(
         volume=volume,
         classes=segmentation.classes,
         labels=labels,
         sidecar=sidecar,
-        confidence=confidence,
+        certainty=certainty,
         uncertainty=unsure,
     )
 

@@ -67,7 +67,7 @@ def segment(
     return Segmentation(
         classes=assembly.classes,
         organs=assembly.organs(volume.voxel_ml, votes.agreement),
-        confidence=assembly.confidence(),
+        certainty=assembly.certainty(),
         sampled=sampled,
         second_pass=second,
         references=references,
@@ -107,7 +107,7 @@ def _segment_every_slice(volume: Volume, reference: ReferenceModule, sinks: Sequ
     return Segmentation(
         classes=assembly.classes,
         organs=assembly.organs(volume.voxel_ml, votes.agreement),
-        confidence=assembly.confidence(),
+        certainty=assembly.certainty(),
         sampled=numbers,
         second_pass=None,
         references=(),

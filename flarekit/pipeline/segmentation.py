@@ -20,7 +20,7 @@ class OrganResult:
     volume_ml: float
     confidence: float | None  # 0..1, the geometric mean of the next two; None when no voxel is its
     certainty: float | None = None  # mean winning probability over its voxels, 0..1; None when no voxel is its
-    agreement: float | None = None  # Dice of what each network draws by itself; None for one network, or where none did
+    agreement: float | None = None  # Dice of what each network draws; None for one network, or when no voxel is its
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Segmentation:
 
     classes: np.ndarray  # uint8 (Z, H, W) on the canonical grid, by the label set
     organs: tuple[OrganResult, ...]  # every organ of the label set, in class order
-    confidence: np.ndarray  # float32 (organs, Z), mean winning probability on a slice, NaN where an organ is not
+    certainty: np.ndarray  # float32 (organs, Z), mean winning probability on a slice, NaN where an organ is not
     sampled: tuple[int, ...]  # slices of the uniform sample, or all slices without propagation
     second_pass: SecondPass | None  # None without propagation
     references: tuple[int, ...]  # slices the propagation started from
@@ -49,7 +49,7 @@ def confidence_of(certainty: float | None, agreement: float | None) -> float | N
     """How far an organ of that certainty is to be trusted: the geometric mean with the networks' agreement, if any.
 
     Certainty says little of an image like none the networks know: a propagated mask is as certain as it is faithful to
-    what they saw. On painted CTs, easy and hard, this mean lies closer to true Dice than either of the two.
+    what they saw.
     """
     if certainty is None or agreement is None:
         return certainty
@@ -78,10 +78,9 @@ class Assembly:
         self.add(z, classes, voxels, certainty)
 
     def organs(self, voxel_ml: float, agreement: np.ndarray | None = None) -> tuple[OrganResult, ...]:
-        """What is known of each organ so far, and from the networks' agreement (C,), NaN where there is none."""
-        agreed = np.full(self.labels.classes, np.nan) if agreement is None else agreement
+        """What is known of each organ so far, and from the networks' agreement (C,), if there are several."""
         return tuple(
-            self._organ(c, name, number, voxel_ml, None if np.isnan(agreed[c]) else float(agreed[c]))
+            self._organ(c, name, number, voxel_ml, None if agreement is None else float(agreement[c]))
             for c, (name, number) in enumerate(zip(self.labels.names, self.labels.ids, strict=True), start=1)
         )
 
@@ -94,10 +93,10 @@ class Assembly:
             volume_ml=voxels * voxel_ml,
             confidence=confidence_of(certainty, agreement),
             certainty=certainty,
-            agreement=agreement,
+            agreement=agreement if voxels else None,
         )
 
-    def confidence(self) -> np.ndarray:
+    def certainty(self) -> np.ndarray:
         """float32 (organs, Z): each organ's mean winning probability on every slice, NaN where it is not."""
         voxels, certainty = self._voxels[:, 1:].T, self._certainty[:, 1:].T
         means = np.full(voxels.shape, np.nan, dtype=np.float32)

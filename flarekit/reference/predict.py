@@ -118,9 +118,10 @@ class ReferenceModule:
             raise CheckpointError(
                 f"{self.card.reference} gives values that are not finite", remedy="Train it again, or use another."
             )
-        if votes is not None:
+        mean = total / len(self.networks)
+        if votes is not None:  # last, lest slices that do not fit into the device's memory count twice
             votes.add(each)
-        return total / len(self.networks)
+        return mean
 
 
 def require_backend(backend: str, device: torch.device) -> None:

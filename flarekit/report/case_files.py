@@ -16,7 +16,7 @@ from flarekit.labels import FLARE22, LabelSet
 from flarekit.report.by_slice import means
 from flarekit.report.mask_facts import ASSUMED, doubts_about, measured_organs, volumes_ml
 from flarekit.report.page import ReportCase
-from flarekit.report.sidecars import confidence_of, labels_in_header, labels_of, read_sidecar
+from flarekit.report.sidecars import certainty_of, labels_in_header, labels_of, read_sidecar
 from flarekit.report.statistics import Units, measure
 from flarekit.volumes import Volume, read_labels, read_volume, require_same_grid
 from flarekit.volumes.hu import AUTO, HuOffset
@@ -57,7 +57,7 @@ def read_case(case: ReportFiles) -> ReportCase:
         classes=classes,
         labels=labels,
         sidecar=_facts(image, classes, labels, sidecar, doubts) | {"image": case.image.name},
-        confidence=confidence_of(sidecar, image, labels),
+        certainty=certainty_of(sidecar, image, labels),
         uncertainty=None if case.uncertainty is None else _uncertainty(case.uncertainty, image, classes, organs),
     )
 

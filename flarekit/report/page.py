@@ -40,7 +40,7 @@ class ReportCase:
     classes: np.ndarray  # uint8 (Z, H, W) on the volume's grid
     labels: LabelSet
     sidecar: Mapping[str, Any] = field(default_factory=dict)  # the JSON beside the mask, as far as there is one
-    confidence: np.ndarray | None = None  # (organs, Z) in 0..1: mean winning probability, NaN where there is none
+    certainty: np.ndarray | None = None  # (organs, Z) in 0..1: mean winning probability, NaN where there is none
     uncertainty: np.ndarray | None = None  # (organs, Z) in 0..1: mean entropy, NaN where there is none
 
 
@@ -69,14 +69,14 @@ def page(case: ReportCase) -> str:
     references = _slices(volume, [entry["slice"] for entry in sidecar.get("references", ())])
     looked = _slices(volume, [*sidecar.get("sampled", ()), *(sidecar.get("second_pass") or {}).get("slices", ())])
     areas = areas_px(case.classes, len(case.labels.names))
-    organs = organ_facts(sidecar, case.labels, areas, volume.voxel_ml, case.confidence)
+    organs = organ_facts(sidecar, case.labels, areas, volume.voxel_ml, case.certainty)
     script = "".join(asset(name) for name in SCRIPTS)
     main = fill(
         "page.html",
         flags=flag_list(sidecar.get("flags", ()), _classes_found(organs)) if sidecar else "",
         marks=slice_marks(len(volume.array), references, looked),
         organs=f"<section>\n<h2>Organs</h2>\n{organ_table(organs)}\n</section>",
-        profiles=profile_section(case.labels, areas, case.confidence, case.uncertainty, references),
+        profiles=profile_section(case.labels, areas, case.certainty, case.uncertainty, references),
         provenance=provenance(sidecar),
     )
     data = viewer_data(volume, case.classes, case.labels, references)

@@ -17,24 +17,24 @@ HEIGHT = 100  # of a plot's own units; a slice is one unit wide
 def profile_section(
     labels: LabelSet,
     areas_px: np.ndarray,
-    confidence: np.ndarray | None,
+    certainty: np.ndarray | None,
     uncertainty: np.ndarray | None,
     references: Sequence[int],
 ) -> str:
-    """A section with a plot of every organ in the mask; areas, confidence and uncertainty are (organs, Z)."""
+    """A section with a plot of every organ in the mask; areas, certainty and uncertainty are (organs, Z)."""
     figures = "\n".join(
         profile(
             row + 1,
             labels.names[row],
             area,
-            None if confidence is None else np.where(area > 0, confidence[row], np.nan),
+            None if certainty is None else np.where(area > 0, certainty[row], np.nan),
             None if uncertainty is None else np.where(area > 0, uncertainty[row], np.nan),
             references,
         )
         for row, area in enumerate(areas_px)
         if area.any()
     )
-    lines = {"confidence": confidence, "uncertainty": uncertainty}
+    lines = {"certainty": certainty, "uncertainty": uncertainty}
     legend = _legend([kind for kind, values in lines.items() if values is not None], are_marked=len(references) > 0)
     return f'<section>\n<h2>By slice</h2>\n{legend}\n<div class="profiles">\n{figures}\n</div>\n</section>'
 
@@ -43,22 +43,22 @@ def profile(
     organ_class: int,
     name: str,
     area: np.ndarray,
-    confidence: np.ndarray | None,
+    certainty: np.ndarray | None,
     uncertainty: np.ndarray | None,
     references: Sequence[int],
 ) -> str:
-    """A figure of an organ: `area` (Z,) in any unit, confidence and uncertainty (Z,) in 0..1, NaN where unknown.
+    """A figure of an organ: `area` (Z,) in any unit, certainty and uncertainty (Z,) in 0..1, NaN where unknown.
 
     Feet on the left, head on the right; the area is drawn as a share of its largest.
     """
-    lines = [(kind, values) for kind, values in (("confidence", confidence), ("uncertainty", uncertainty))]
+    lines = [(kind, values) for kind, values in (("certainty", certainty), ("uncertainty", uncertainty))]
     paths = "".join(f'<path class="{kind}" d="{steps(values)}"/>' for kind, values in lines if values is not None)
     marks = "".join(f"M{z + 0.5} {HEIGHT}v-12" for z in references)
     title = escape(readable(name))
     return (
         f'<figure class="profile" data-class="{organ_class}">\n'
         f'<figcaption><span class="swatch" style="background:{colour(organ_class)}"></span> {title}'
-        f"<small>{_summary(confidence, uncertainty)}</small></figcaption>\n"
+        f"<small>{_summary(certainty, uncertainty)}</small></figcaption>\n"
         f'<svg viewBox="0 0 {len(area)} {HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{title} by slice">'
         f'<line class="grid" x1="0" x2="{len(area)}" y1="{HEIGHT / 2}" y2="{HEIGHT / 2}"/>'
         f'<path class="area" fill="{colour(organ_class)}" d="{_silhouette(area)}"/>{paths}'
@@ -98,11 +98,11 @@ def _silhouette(area: np.ndarray) -> str:
     return f"M0 {HEIGHT}{outline}V{HEIGHT}Z"
 
 
-def _summary(confidence: np.ndarray | None, uncertainty: np.ndarray | None) -> str:
+def _summary(certainty: np.ndarray | None, uncertainty: np.ndarray | None) -> str:
     """The least sure slice of each line."""
     words = []
-    if confidence is not None and not np.isnan(confidence).all():
-        words.append(f"confidence from {np.nanmin(confidence):.2f}")
+    if certainty is not None and not np.isnan(certainty).all():
+        words.append(f"certainty from {np.nanmin(certainty):.2f}")
     if uncertainty is not None and not np.isnan(uncertainty).all():
         words.append(f"uncertainty to {np.nanmax(uncertainty):.2f}")
     return ", ".join(words)

@@ -62,8 +62,8 @@ def labels_in_header(mask: Path) -> LabelSet | None:
         return None
 
 
-def confidence_of(sidecar: Mapping[str, Any], volume: Volume, labels: LabelSet) -> np.ndarray | None:
-    """float64 (organs, Z): what it says of the confidence by slice, NaN where it says nothing; None for nothing."""
+def certainty_of(sidecar: Mapping[str, Any], volume: Volume, labels: LabelSet) -> np.ndarray | None:
+    """float64 (organs, Z): how sure it is of organs by slice, NaN where it says nothing; None for nothing."""
     by_slice = {organ["name"]: organ.get("confidence_by_slice", {}) for organ in sidecar.get("organs", ())}
     if not any(by_slice.values()):
         return None
