@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 import pytest
 import tiny_networks
@@ -13,7 +16,7 @@ from flarekit.cli.segment import _config
 from flarekit.config.propagation import PropagationConfig
 from flarekit.models import STCN
 from flarekit.propagation import propagate
-from flarekit.propagation.precision import arithmetic
+from flarekit.propagation.precision import Lowered, arithmetic
 from flarekit.propagation.step import remember
 from flarekit.propagation.views import Views
 
@@ -84,3 +87,26 @@ def test_an_unknown_precision_is_refused(run_cli, command: tuple[str, ...]) -> N
 
 def test_segment_hands_its_precision_on() -> None:
     assert _config(None, 4, 1, "largest-area", "bf16").propagation.precision == "bf16"
+
+
+class Busy(torch.nn.Linear):
+    """A network that is asked in another thread while it answers in one."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 1)
+        self.meanwhile: list[Callable[[], object]] = []
+
+    def encode_key(self, image: torch.Tensor) -> None:
+        if self.meanwhile:
+            thread = threading.Thread(target=self.meanwhile.pop())
+            thread.start()
+            thread.join()
+
+
+def test_threads_that_compute_at_once_keep_each_its_own_precision() -> None:
+    network, image = Busy(), torch.rand(1, 3, 16, 16)
+    lowered = Lowered(cast(STCN, network), torch.bfloat16)
+    network.meanwhile.append(lambda: lowered.encode_key(image))
+    with torch.autocast("cpu", torch.float16):
+        lowered.encode_key(image)
+        assert torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.float16

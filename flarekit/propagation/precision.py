@@ -29,27 +29,31 @@ class Lowered:
 
     def __init__(self, network: STCN, dtype: torch.dtype) -> None:
         self._network = network
-        self._lowered = torch.autocast(next(network.parameters()).device.type, dtype)
+        self._device, self._dtype = next(network.parameters()).device.type, dtype
 
     @property
     def values_are_local(self) -> bool:
         return self._network.values_are_local
 
     def encode_key(self, image: Tensor) -> KeyFeatures:
-        with self._lowered:
+        with self._lowered():
             return self._network.encode_key(image)
 
     def encode_value(self, image: Tensor, f16: Tensor, mask: Tensor, others: Tensor) -> Tensor:
-        with self._lowered:
+        with self._lowered():
             return self._network.encode_value(image, f16, mask, others)
 
     def decode_skips(self, features: KeyFeatures) -> DecoderSkips:
-        with self._lowered:
+        with self._lowered():
             return self._network.decode_skips(features)
 
     def decode(self, readout: Tensor, features: KeyFeatures | DecoderSkips) -> Tensor:
-        with self._lowered:
+        with self._lowered():
             return self._network.decode(readout, features)
+
+    def _lowered(self) -> torch.autocast:
+        """Anew each time: it holds what its own thread has to go back to."""
+        return torch.autocast(self._device, self._dtype)
 
 
 def in_precision(network: STCN, precision: str) -> STCN | Lowered:
