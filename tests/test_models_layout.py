@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import tiny_networks
 import torch
 
+from flarekit.checkpoints.weights import write_weights
 from flarekit.models import build
 from flarekit.models.layout import laid_out_for
 
@@ -20,6 +23,13 @@ def test_a_network_laid_out_for_a_cpu_answers_as_before(config) -> None:
         torch.testing.assert_close(laid_out(image, position), before, rtol=1e-3, atol=1e-3)
     wide = [weight for weight in laid_out.parameters() if weight.dim() == 4 and min(weight.shape[1:]) > 1]
     assert wide and all(weight.is_contiguous(memory_format=torch.channels_last) for weight in wide)
+
+
+def test_what_is_stored_of_a_laid_out_network_is_what_would_have_been(tmp_path: Path) -> None:
+    network = build(tiny_networks.DEEPLAB)
+    write_weights(tmp_path / "before", {"deeplab": network}, half=False)
+    write_weights(tmp_path / "after", {"deeplab": laid_out_for(network, torch.device("cpu"))}, half=False)
+    assert (tmp_path / "after").read_bytes() == (tmp_path / "before").read_bytes()
 
 
 def test_elsewhere_weights_stay_as_they_are() -> None:

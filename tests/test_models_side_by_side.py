@@ -63,6 +63,18 @@ def test_an_error_comes_at_its_items_turn(threads: int) -> None:
     assert torch.get_num_threads() == threads
 
 
+def test_torchs_threads_come_back_where_nobody_asks_for_the_rest(threads: int) -> None:
+    def disturbed() -> None:
+        for result in side_by_side(lambda n: n, range(9), CPU):
+            if result == 3:
+                raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        disturbed()
+    assert torch.get_num_threads() == threads
+    assert list(side_by_side(lambda n: n, range(9), CPU)) == list(range(9))
+
+
 def test_on_a_gpu_one_item_comes_after_the_other() -> None:
     here = threading.get_ident()
     assert set(side_by_side(lambda _: threading.get_ident(), range(3), torch.device("cuda"))) == {here}

@@ -46,14 +46,15 @@ def test_what_looks_like_an_object_becomes_it_on_every_slice(config: Propagation
         assert (result.confidence > 0.9).all()
 
 
-def test_threads_find_side_by_side_what_is_found_slice_by_slice() -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_threads_find_side_by_side_what_is_found_slice_by_slice(precision: str) -> None:
     torch.manual_seed(0)
     network, seen = STCN(tiny_networks.STCN), Stack(torch.rand(9, 3, HEIGHT, WIDTH))
     annotated = {1: torch.stack((patch(0, 1), patch(1, 2))), 6: torch.stack((patch(0, 0), patch(1, 1)))}
     before, answers = torch.get_num_threads(), []
     for threads in (1, 3):
         torch.set_num_threads(threads)
-        answers.append(list(propagate(network, seen, annotated, PropagationConfig())))
+        answers.append(list(propagate(network, seen, annotated, PropagationConfig(precision=precision))))
     torch.set_num_threads(before)
     assert [result.z for result in answers[0]] == [1, 6, 0, 2, 3, 4, 5, 7, 8]
     for alone, together in zip(*answers, strict=True):

@@ -86,7 +86,7 @@ def test_an_unknown_precision_is_refused(run_cli, command: tuple[str, ...]) -> N
 
 
 def test_segment_hands_its_precision_on() -> None:
-    assert _config(None, 4, 1, "largest-area", "bf16").propagation.precision == "bf16"
+    assert _config(None, 4, 1, "largest-area", "bf16", flips=False).propagation.precision == "bf16"
 
 
 class Busy(torch.nn.Linear):
