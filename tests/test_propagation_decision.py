@@ -22,8 +22,8 @@ NATIVE, BOX, OBJECTS = (70, 90), Box(1, 4, 0, 5), (0, 2, 3)
 FINE, COARSE = (1.0, 0.9), (3.1, 2.7)  # mm, on a network's grid of 1.6
 
 
-def grid(spacing_mm: tuple[float, float]) -> NetworkGrid:
-    return NetworkGrid.of(NATIVE, spacing_mm, PreprocessingConfig(spacing_mm=1.6, canvas=96))
+def grid(spacing_mm: tuple[float, float], canvas: int = 96) -> NetworkGrid:
+    return NetworkGrid.of(NATIVE, spacing_mm, PreprocessingConfig(spacing_mm=1.6, canvas=canvas))
 
 
 def blob(row: float, column: float, radius: float) -> Tensor:
@@ -126,6 +126,22 @@ def test_a_region_spreads_as_its_part_of_the_whole_slice(found: Found) -> None:
         region = (slice(22, 41), slice(17, 60))
         part = native.spread(found.planes, BOX, region)[1:]
         torch.testing.assert_close(part, whole[(slice(1, None), *region)], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("outlined", [False, True])
+@pytest.mark.parametrize("box", [Box(0, 1, 0, 1), Box(1, 5, 1, 5), Box(1, 5, 7, 9), Box(7, 9, 11, 16)])
+def test_what_is_found_beside_the_slice_alone_takes_nothing(box: Box, outlined: bool) -> None:
+    native = NativeGrid.of(grid(FINE, canvas=256), torch.device("cpu"))
+    region = native.reached(box)
+    assert any(part.stop == part.start for part in region)
+    sides = [TOKEN_PX * side for side in box.size]
+    found = Found((1,), box, torch.tensor((0.1, 0.9))[:, None, None].expand(-1, *sides))
+    drawn = np.zeros(NATIVE, dtype=np.uint8)
+    drawn[30:40, 40:50] = 2
+    evidence = Evidence(found, native, (), (lines(drawn), 4) if outlined else None)
+    decision = decide(evidence, 5)
+    assert not decision.classes.any()
+    assert evidence.probabilities().whole((1, 2), (3, *NATIVE))[0].eq(1).all()
 
 
 def test_nothing_found_takes_nothing_for_certain() -> None:

@@ -89,7 +89,8 @@ def _span(touched: np.ndarray) -> slice:
 
 
 def _cut(part: slice, whole: slice) -> slice:
-    return slice(max(part.start, whole.start), min(part.stop, whole.stop))
+    start = max(part.start, whole.start)
+    return slice(start, max(start, min(part.stop, whole.stop)))
 
 
 def _from(part: slice, token: int) -> slice:
