@@ -48,6 +48,16 @@ def test_confined_and_dense_are_timed_stage_by_stage(patient: Patient) -> None:
     assert confined.filled == 2 and confined.annotated == 2
 
 
+def test_slices_that_are_worked_on_at_once_are_timed_apart(patient: Patient) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        cost = bench_propagation(patient, "lite", CONFIG, device=CPU)
+    finally:
+        torch.set_num_threads(threads)
+    assert all(seconds > 0 for seconds in cost.stages_s.values())
+
+
 def test_the_drawn_patient_has_the_organs_asked_for() -> None:
     drawn = Patient.drawn((20, 64, 64), every=5, objects=4)
     assert drawn.classes.shape == (20, 64, 64) and drawn.classes.max() <= 4

@@ -7,9 +7,10 @@ makes every object be found where it truly is.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from torch import Tensor, nn
 from flarekit.config.architecture import ARCHITECTURES
 from flarekit.config.propagation import PropagationConfig
 from flarekit.models import STCN, DecoderSkips, KeyFeatures
+from flarekit.models.layout import laid_out_for
+from flarekit.models.side_by_side import lanes_on
 from flarekit.phantom.anatomy import synthetic_anatomy
 from flarekit.propagation import propagate
 
@@ -45,7 +48,10 @@ class Patient:
 
 @dataclass(frozen=True, kw_only=True)
 class PropagationCost:
-    """Seconds a slice of the whole volume: those of an annotated slice count as often as there are such."""
+    """Seconds a slice of the whole volume: those of an annotated slice count as often as there are such.
+
+    Where several slices are worked on at once, a stage has its share of the time that passes.
+    """
 
     stages_s: dict[str, float]  # by STAGES
     filled: int  # slices that were propagated to
@@ -71,6 +77,7 @@ def bench_propagation(
     torch.manual_seed(0)
     slices = Pictures(patient, size or patient.classes.shape[1:])
     network = Planted(STCN(ARCHITECTURES[arch].stcn), patient.objects).to(device)
+    laid_out_for(network, device)
     masks = {z: slices.masks(z) for z in patient.annotated}
     if device.type == "cuda":
         _warm_up(network, slices, masks, config)
@@ -79,7 +86,9 @@ def bench_propagation(
     for result in propagate(network, slices, masks, config):  # type: ignore[arg-type]
         filled += result.z not in masks
     _wait(device)
-    cost = _a_slice(network.spent_s, time.perf_counter() - begin, patient, filled)
+    elapsed_s, lanes = time.perf_counter() - begin, lanes_on(device)
+    spent_s = {stage: seconds / lanes for stage, seconds in network.spent_s.items()}
+    cost = _a_slice(spent_s, elapsed_s, patient, filled)
     return cost if device.type != "cuda" else replace(cost, peak_bytes=torch.cuda.max_memory_reserved(device))
 
 
@@ -141,22 +150,23 @@ def one_hot(image: Tensor, objects: int) -> Tensor:
     return (image[:, :1].mul(255).round() == classes).to(image)
 
 
-@dataclass
 class _Clock:
-    """Where the time goes: a stage ends where the next begins, once the device has done it."""
+    """Where the time goes: a stage ends where the next begins, once the device has done it. One for all threads."""
 
-    spent_s: dict[str, float] = field(default_factory=dict)
-    since_s: float | None = None
+    def __init__(self) -> None:
+        self.spent_s: dict[str, float] = {}  # by stage, of all threads together
+        self._adding = threading.Lock()
+        self._thread = threading.local()  # its since_s: when the stage began that the thread is in
 
     def start(self, device: torch.device) -> None:
         _wait(device)
-        self.since_s = time.perf_counter()
+        self._thread.since_s = time.perf_counter()
 
     def stop(self, stage: str, device: torch.device) -> None:
         _wait(device)
-        assert self.since_s is not None
-        self.spent_s[stage] = self.spent_s.get(stage, 0.0) + time.perf_counter() - self.since_s
-        self.since_s = None
+        took_s = time.perf_counter() - self._thread.since_s
+        with self._adding:
+            self.spent_s[stage] = self.spent_s.get(stage, 0.0) + took_s
 
 
 class Planted(nn.Module):
@@ -173,7 +183,7 @@ class Planted(nn.Module):
 
     @property
     def spent_s(self) -> dict[str, float]:
-        """Seconds by stage; what lies between a slice's key and its skips is reading and locating."""
+        """Seconds by stage, of all threads; what lies between a slice's key and its skips is reading and locating."""
         return self.clock.spent_s
 
     def encode_key(self, image: Tensor) -> KeyFeatures:

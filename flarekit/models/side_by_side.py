@@ -18,6 +18,11 @@ Result = TypeVar("Result")
 MOST_LANES = 4  # between torch's operations Python lets one thread at a time go on
 
 
+def lanes_on(device: torch.device) -> int:
+    """How many items `side_by_side` works on at once."""
+    return min(MOST_LANES, torch.get_num_threads()) if device.type == "cpu" else 1
+
+
 def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], device: torch.device) -> Iterator[Result]:
     """What `work` makes of each item, in their order; at most a few are ahead of the one that is asked for.
 
@@ -25,8 +30,7 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], device: 
     until the last of them the thread that asks has its share of torch's threads, too; elsewhere one item comes after
     the other. What `work` raises is raised here, at its item's turn.
     """
-    threads = torch.get_num_threads()
-    lanes = min(MOST_LANES, threads) if device.type == "cpu" else 1
+    threads, lanes = torch.get_num_threads(), lanes_on(device)
     if lanes == 1:
         yield from map(work, items)
         return
