@@ -96,7 +96,7 @@ def test_propagate_records_what_it_took_off(run_cli, shifted, tmp_path):
 
 
 def test_pseudolabel_records_what_it_took_off(run_cli, shifted, tmp_path):
-    for seed, name in enumerate("xy"):
+    for name, seed in (("x", 5), ("y", 10)):
         publish_tiny(name, seed=seed)
     arguments = ("pseudolabel", shifted, "--models", "x,y", "--threshold", "0", "--device", "cpu")
     for option, recorded in (("auto", 1024), ("none", 0)):

@@ -180,7 +180,7 @@ def test_instability_compares_with_the_round_before(cases, tmp_path):
 @pytest.fixture
 def published():
     """Two tiny random models that segment the same organs."""
-    return [publish_tiny(name, seed=seed).reference for seed, name in enumerate(("one", "two"))]
+    return [publish_tiny(name, seed=seed).reference for name, seed in (("one", 5), ("two", 10))]
 
 
 def test_the_command_labels_a_folder_and_goes_on_after_a_stop(published, cases, tmp_path, run_cli):

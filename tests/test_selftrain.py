@@ -326,7 +326,7 @@ def test_a_full_disk_ends_the_run_and_no_case_is_taken_for_unreadable(
         (('device = "cpu"', "training = 3"), "unknown settings ['training']"),
         (('["data/unlabelled"]', "[]"), "data.unlabelled names no folder"),
         (('name = "mine"\n', ""), "['name'] missing"),
-        (('"none"', '"papper"'), "train.augmentation is one of paper, affine, none, got 'papper'"),
+        (('"none"', '"papper"'), "train.augmentation is one of paper, affine, scanners, none, got 'papper'"),
     ],
 )
 def test_a_configuration_that_is_wrong_is_refused_by_the_key(tmp_path: Path, change, message: str, monkeypatch) -> None:

@@ -135,7 +135,7 @@ def test_the_copy_of_the_settings_is_a_config_and_options_win_over_it(workplace:
     [
         ("[training.optimiser]\nlr = -1", "lr is positive, got -1"),
         ("[training.loop]\nsteps = 5", "unknown settings ['training.loop.steps']"),
-        ("[training]\naugmentation = 'wild'", "augmentation is one of paper, affine, none, got 'wild'"),
+        ("[training]\naugmentation = 'wild'", "augmentation is one of paper, affine, scanners, none, got 'wild'"),
         ("[training]\nlast_gap_mm = 'much'", "training.last_gap_mm is a float, got 'much'"),
         ("[stores]\nfold = '6/5'", "fold is K/N"),
         ("arch = 'huge'", "arch is one of"),
@@ -222,7 +222,7 @@ def test_a_run_that_was_told_to_stop_ends_with_130_and_resumes(
         (("--crop", 100), 2, "crop is a multiple of 32 pixels, got 100"),
         (("--lr", -1), 2, "lr is positive, got -1"),
         (("--schedule", "linear"), 2, "schedule is one of"),
-        (("--augmentation", "wild"), 2, "augmentation is one of paper, affine, none, got 'wild'"),
+        (("--augmentation", "wild"), 2, "augmentation is one of paper, affine, scanners, none, got 'wild'"),
         (("--precision", "fp16"), 2, "fp16 is far slower than fp32 on a CPU"),
         (("--precision", "half"), 2, "precision is one of fp32, bf16, fp16, got 'half'"),
         (("--fold", "1/2"), 2, "fold and validation both say what to validate on"),

@@ -22,6 +22,7 @@ from flarekit.evaluation.dice import Overlap
 from flarekit.evaluation.rivals import copy_nearest, interpolate
 from flarekit.labels import IGNORE
 from flarekit.models import STCN
+from flarekit.models.layout import laid_out_for
 from flarekit.propagation import fill_slices
 from flarekit.volumes import Volume
 
@@ -47,7 +48,7 @@ def rival_fillers(depth: int, spacing_mm: tuple[float, float]) -> dict[str, Fill
 
 def propagation_filler(image: Volume, model: Loaded, config: PropagationConfig, device: torch.device) -> Filler:
     """Propagation with a checkpoint through the CT."""
-    network = model.networks["stcn"].to(device)
+    network = laid_out_for(model.networks["stcn"].to(device), device)
     assert isinstance(network, STCN)
     slices = VolumeSlices(image, model.card.preprocessing)
 

@@ -16,6 +16,7 @@ from flarekit.checkpoints import Loaded
 from flarekit.config.propagation import PropagationConfig
 from flarekit.data.slices import VolumeSlices
 from flarekit.models import STCN
+from flarekit.models.layout import laid_out_for
 from flarekit.propagation import FilledSlice, fill_slices
 from flarekit.propagation.views import Views
 from flarekit.volumes import Volume
@@ -48,7 +49,7 @@ class Carrier:
     """Carries annotated slices through one CT; each slice is looked at once, however often masks are carried."""
 
     def __init__(self, image: Volume, model: Loaded, config: PropagationConfig, device: torch.device) -> None:
-        network = model.networks["stcn"].to(device).eval()
+        network = laid_out_for(model.networks["stcn"].to(device).eval(), device)
         assert isinstance(network, STCN)
         self._network, self._config = network, config
         self._slices = VolumeSlices(image, model.card.preprocessing)
