@@ -143,7 +143,8 @@ def test_orientations_are_one_row_with_the_least_of_them():
     scores = list(compare_disguises(painted_ct(), by_brightness, ORGANS, ["orientation", "values"]))
     rows = list(invariance_rows(scores))
     assert rows[0] == ("48 orientations", 1.0, "block", 1.0, None)
-    assert [row[0] for row in rows] == ["48 orientations", "int16", "float32", "uint16, intercept -1024", "uint16, intercept lost"]
+    types = ["int16", "float32", "uint16, intercept -1024", "uint16, intercept lost"]
+    assert [row[0] for row in rows] == ["48 orientations", *types]
     report = invariance_json(scores, case="ct", shape=SHAPE, spacing_mm=(4.0, 2.0, 2.0), models={})
     assert report["organs"]["orientation"]["pea"] == {"mean": 1.0, "lowest": 1.0}
     json.dumps(report, allow_nan=False)
