@@ -125,6 +125,7 @@ def test_a_run_that_is_done_is_left_as_it_is_and_shown(place: Path, doubles: Dou
     assert (doubles.plans, doubles.labelled, doubles.tested) == steps
     shown = run_cli("selftrain", "status", "rounds", "--json")
     assert json.loads(shown.stdout) == result
+    assert run_cli("selftrain", "status", "selftrain.toml", "--json").stdout == shown.stdout
     status = run_cli("selftrain", "status", "rounds").stdout
     assert "mine in rounds: done. All 2 rounds are done." in status and "mine-r1-m2@1" in status
     assert "+0.100 (+0.100 to +0.100)" in status and "mine-control-r2-m2@1" in status

@@ -55,14 +55,17 @@ def run(
 @app.command(epilog="Example: `flarekit selftrain status selftrain`")
 def status(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The run's folder, as its TOML file names it.")
+        Path, typer.Argument(metavar="DIR|CONFIG", help="The run's folder, or the TOML file that names it.")
     ] = SelftrainConfig.folder,
     json: Json = False,
 ) -> None:
     """Show the rounds of a run as a table: models, what was kept, validation and test Dice."""
+    from flarekit.config.selftrain import read_selftrain
     from flarekit.selftrain.report import report
     from flarekit.selftrain.state import read_state
 
+    if folder.is_file():
+        folder = read_selftrain(folder).folder
     _show(report(folder, read_state(folder)), folder, as_json=json)
 
 
