@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from flarekit.cli import console
 from flarekit.cli.options import Json, LabelsFile, Overwrite, Seed, Workers, label_set
+from flarekit.cli.phantom_options import (
+    Compression,
+    Hard,
+    Labelled,
+    Maps,
+    Output,
+    Recipe,
+    Size,
+    SliceDistance,
+    Spacing,
+    Tissues,
+    Unlabelled,
+    UnlabelledMaps,
+)
 from flarekit.config.hard import HARD_KINDS, harden
 from flarekit.config.phantom import RECIPES, PhantomRecipe
 from flarekit.errors import UsageError
@@ -18,52 +30,20 @@ from flarekit.errors import UsageError
 if TYPE_CHECKING:
     from flarekit.phantom import DatasetPlan
 
-Maps = Annotated[
-    list[Path] | None,
-    typer.Option("--labels", help="Label map to paint on, or a folder of them; repeatable. Synthetic without it."),
-]
-UnlabelledMaps = Annotated[
-    list[Path] | None,
-    typer.Option("--unlabelled-labels", help="The same for the unlabelled part; those of --labels without it."),
-]
-
 
 def phantom(
-    output: Annotated[Path, typer.Argument(help="The data set's folder; a stopped run goes on.")],
+    output: Output,
     labels: Maps = None,
     unlabelled_labels: UnlabelledMaps = None,
-    labelled: Annotated[int | None, typer.Option("--labelled", min=0, help="Labelled cases; 1 a map, or 4.")] = None,
-    unlabelled: Annotated[int, typer.Option("--unlabelled", min=0, help="Unlabelled cases, truth apart.")] = 0,
-    recipe: Annotated[str, typer.Option("--recipe", help=f"What is random: {', '.join(RECIPES)}.")] = "randomised",
-    hard: Annotated[
-        str | None,
-        typer.Option(
-            "--hard",
-            help=f"The same anatomy under conditions that training does not show: {', '.join(HARD_KINDS)}; all paints "
-            "a data set easy/ and one of each kind.",
-        ),
-    ] = None,
-    spacing: Annotated[float, typer.Option("--spacing", min=0.2, max=10, help="Pixel size in mm.")] = 1.6,
-    size: Annotated[int, typer.Option("--size", min=32, max=2048, help="Pixels along both sides.")] = 256,
-    slice_distance: Annotated[
-        float | None, typer.Option("--slice-distance", min=0.2, max=20, help="mm; drawn by the recipe without it.")
-    ] = None,
-    tissues: Annotated[
-        bool,
-        typer.Option(
-            "--tissues",
-            help="Make OUTPUT a slice store of tissues instead: train with --labelled OUTPUT, which paints each slice "
-            "anew whenever it is drawn.",
-        ),
-    ] = False,
-    compression: Annotated[
-        str | None,
-        typer.Option(
-            "--compression",
-            help="Of --tissues: bitshuffle-lz4 (without it), bitshuffle-zstd, gzip or none. gzip and none are read by "
-            "h5py alone.",
-        ),
-    ] = None,
+    labelled: Labelled = None,
+    unlabelled: Unlabelled = 0,
+    recipe: Recipe = "randomised",
+    hard: Hard = None,
+    spacing: Spacing = 1.6,
+    size: Size = 256,
+    slice_distance: SliceDistance = None,
+    tissues: Tissues = False,
+    compression: Compression = None,
     seed: Seed = 0,
     dataset: LabelsFile = None,
     workers: Workers = 0,

@@ -83,16 +83,9 @@ def propagate(
     from flarekit.volumes.hu import parse_offset
 
     config = PropagationConfig(
-        top_k=top_k or None,
-        before=before,
-        after=after,
-        memory_every=memory_every,
-        memory_budget_mb=memory_budget_mb,
-        refine=refine,
-        outlines=OutlineConfig(use=outlines),
-        dense=dense,
-        precision=known_precision(precision),
-    )
+        top_k=top_k or None, before=before, after=after, memory_every=memory_every, memory_budget_mb=memory_budget_mb,
+        refine=refine, outlines=OutlineConfig(use=outlines), dense=dense, precision=known_precision(precision),
+    )  # fmt: skip
     labels = label_set(dataset)
     files = CaseFiles(image=case, drawn=masks, output=output, series=series, hu_offset=parse_offset(hu_offset))
     files.check(overwrite=overwrite)

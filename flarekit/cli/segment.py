@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from flarekit.data.layouts import CaseFiles
     from flarekit.pipeline.batch import CaseOutcome
     from flarekit.pipeline.case import Recipe
+    from flarekit.pipeline.models import ModelChoice
 
 SELECTION, OUTPUT = SelectionConfig(), OutputConfig()
 
@@ -104,33 +105,21 @@ def segment(
     OUT/NAME.nii.gz; a run that was stopped goes on where it was, and a case that fails does not stop the rest.
     """
     from flarekit.pipeline.case import Recipe
-    from flarekit.pipeline.inputs import cases_in, is_batch
-    from flarekit.pipeline.models import ModelChoice
+    from flarekit.pipeline.inputs import is_batch
     from flarekit.volumes.formats import names_segmentation
     from flarekit.volumes.hu import parse_offset
 
     wanted = OutputConfig(
-        organs=organs,
-        label_map=label_map,
-        split=split,
-        dicom_seg=dicom_seg or (output is not None and names_segmentation(output)),
-        uncertainty=uncertainty,
-        probabilities=save_probabilities,
-        statistics=statistics,
-        preview=preview,
-        report=report,
-        colours=colours,
-    )
+        organs=organs, label_map=label_map, split=split,
+        dicom_seg=dicom_seg or (output is not None and names_segmentation(output)), uncertainty=uncertainty,
+        probabilities=save_probabilities, statistics=statistics, preview=preview, report=report, colours=colours,
+    )  # fmt: skip
     config = _config(sample_every, max_references, slices_per_organ, selection, precision, flips=flips)
     image, offset = _one_of(case, source), parse_offset(hu_offset)
-    target = device_for(backend, device)
-    propagation = None if no_propagation else propagation_model
-    models = ModelChoice.of(model, propagation, target, challenge=challenge, backend=backend)
+    models = _models(model, None if no_propagation else propagation_model, backend, device, challenge=challenge)
     recipe = Recipe.of(models, config, wanted, force=force)
     if is_batch(image, output):
-        folder = output or Path(f"{image.resolve().name}_seg")
-        cases = cases_in(image, folder, series=series, hu_offset=offset)
-        _segment_all(cases, folder, recipe, workers, scheduler, overwrite, json)
+        _segment_all(*_batch(image, output, series, offset), recipe, workers, scheduler, overwrite, json)
     else:
         _refuse_many(workers, scheduler)
         _segment_one(_case(image, series, offset), output, recipe, overwrite=overwrite, as_json=json)
@@ -148,6 +137,20 @@ def _segment_one(case: CaseFiles, output: Path | None, recipe: Recipe, *, overwr
     done = segment_case(case, outputs, recipe, recipe.models.load(), overwrite=overwrite)
     doubts = (f"Doubtful: {text}" for text in case_doubts(done.report["flags"]))
     console.emit(done.report, organ_table(done.report["organs"]), f"Wrote {outputs.mask}.", *doubts, as_json=as_json)
+
+
+def _models(model: str, propagation: str | None, backend: str, device: str, *, challenge: bool) -> ModelChoice:
+    from flarekit.pipeline.models import ModelChoice
+
+    return ModelChoice.of(model, propagation, device_for(backend, device), challenge=challenge, backend=backend)
+
+
+def _batch(image: Path, output: Path | None, series: str | None, hu_offset: Any) -> tuple[Sequence[CaseFiles], Path]:
+    """The CTs of a folder, and where their masks go."""
+    from flarekit.pipeline.inputs import cases_in
+
+    folder = output or Path(f"{image.resolve().name}_seg")
+    return cases_in(image, folder, series=series, hu_offset=hu_offset), folder
 
 
 def _segment_all(
