@@ -186,6 +186,30 @@ def test_a_ct_that_is_scored_is_not_learned_from(starter, command, tmp_path: Pat
         study.preprocess()
 
 
+def test_a_scored_ct_in_a_folder_of_cts_is_found(starter: ModuleType, command, tmp_path: Path) -> None:
+    (tmp_path / "cts").mkdir()
+    for path in (tmp_path / "cts" / "a.nii.gz", tmp_path / "scored.nii.gz"):
+        path.write_bytes(b"the same")
+    asked = command("--cts", tmp_path / "cts", "--score", tmp_path / "scored.nii.gz", tmp_path / "labels.nii.gz")
+    with pytest.raises(starter.UsageError, match="is scored"):
+        starter.study_of(starter.arguments_of(asked)).preprocess()
+
+
+def test_a_folder_is_not_gone_on_with_by_another_recipe(starter: ModuleType, command, tmp_path: Path, capsys) -> None:
+    study = starter.study_of(starter.arguments_of(command()))
+    study.out.mkdir()
+    study.require_same()
+    study.require_same()
+    assert starter.main(command("--init")) == 2 and "begun with another init" in capsys.readouterr().err
+    (tmp_path / "recipe.toml").write_text(TINY_RECIPE.replace("iterations = 6", "iterations = 7"))
+    assert starter.main(command()) == 2 and "begun with another recipe" in capsys.readouterr().err
+
+
+def test_a_budget_that_is_spent_already_interrupts_nothing(starter: ModuleType) -> None:
+    with pytest.raises(starter.OutOfTime), starter.Clock(starter.STOP_S - 1).interrupting():
+        pass
+
+
 def test_a_budget_interrupts_what_runs_and_says_what_is_left(starter: ModuleType) -> None:
     with pytest.raises(starter.OutOfTime), starter.Clock(starter.STOP_S + 0.05).interrupting():
         time.sleep(20)

@@ -58,10 +58,11 @@ class Clock:
         if self.left_s is None:
             yield
             return
+        self.require_time()
         timer = threading.Timer(max(self.left_s - STOP_S, 0), os.kill, (os.getpid(), signal.SIGINT))
         timer.daemon = True
-        timer.start()
         try:
+            timer.start()
             yield
         except KeyboardInterrupt:
             if self.left_s <= STOP_S:

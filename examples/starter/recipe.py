@@ -43,7 +43,7 @@ class Recipe:
                 pair=stages(data["pair"], CPSConfig),
                 stcn=stages(data["stcn"], STCNTrainingConfig),
             )
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"is no recipe ({error})", where=path, remedy="Compare it with recipe.toml.") from error
 
 

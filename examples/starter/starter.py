@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -82,6 +82,25 @@ class Study:
             *score,
             Step(name="report", minutes=0.1, work=self.report),
         ]  # fmt: skip
+
+    def require_same(self) -> None:
+        """Keep what OUT is made by, at the first call. Raises UsageError where a later call asks for something else."""
+        from flarekit.data.digest import digest
+
+        asked = {
+            "recipe": asdict(self.recipe),
+            "cts": {ct.name: digest(ct) for ct in self.cts},
+            "credits": list(self.credits),
+            "init": self.from_packaged,
+        }
+        asked, path = json.loads(json.dumps(asked, default=str)), self.out / "study.json"
+        if not path.is_file():
+            write_json(path, asked)
+        elif changed := [name for name, value in json.loads(path.read_text()).items() if asked[name] != value]:
+            raise UsageError(
+                f"{self.out.name} was begun with another {', '.join(changed)}",
+                remedy="Repeat the first line's --recipe, --cts, --credit and --init, or choose another --out.",
+            )
 
     def runs(self) -> dict[str, tuple[Stage, ...]]:
         """The stages of every network that is published, by its name."""
@@ -265,7 +284,8 @@ class Study:
         """Raises UsageError when the CT that is scored would be learned from."""
         from flarekit.data.digest import digest
 
-        if self.score is not None and digest(self.score[0]) in {digest(ct) for ct in self.cts}:
+        files = [file for ct in self.cts if ct.is_dir() for file in ct.rglob("*") if file.is_file()]
+        if self.score is not None and digest(self.score[0]) in {digest(path) for path in (*self.cts, *files)}:
             raise UsageError(f"{self.score[0].name} is scored", remedy="Leave it out of --cts.")
 
     def _seed(self, name: str) -> int:
@@ -339,6 +359,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _make(study: Study, steps: Sequence[Step], ledger: Ledger) -> bool:
     study.out.mkdir(parents=True, exist_ok=True)
+    study.require_same()
     os.environ["FLAREKIT_HOME"] = str(study.out / "home")  # where the checkpoints of all stages lie
     return run(steps, ledger, study.clock)
 
