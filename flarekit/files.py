@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -43,18 +44,31 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     Raises OutputError when the target exists or cannot be written.
     """
     refuse_existing(target)
+    with folder_beside(target, becomes=target) as temporary, output_errors(target):
+        yield temporary
+        for file in temporary.iterdir():
+            _flush(file)
+        os.chmod(temporary, 0o777 & ~_umask())
+        os.replace(temporary, target)
+
+
+@contextmanager
+def folder_beside(target: Path, *, becomes: Path) -> Iterator[Path]:
+    """A new, empty folder in `target`'s folder, removed when the block ends with whatever is left in it.
+
+    Those that killed processes left there for the same target are removed first. An OutputError about a file in it
+    speaks of the same file in the folder that it `becomes`. Raises OutputError.
+    """
     with output_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=target.parent))
+        _remove_left_folders(target)
+        descriptor, temporary = _locked_folder(target)
     try:
-        with output_errors(target):
+        with _errors_speak_of(becomes, temporary):
             yield temporary
-            for file in temporary.iterdir():
-                _flush(file)
-            os.chmod(temporary, 0o777 & ~_umask())
-            os.replace(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(descriptor)
 
 
 def write_text(target: Path, text: str, *, overwrite: bool = False) -> None:
@@ -167,12 +181,54 @@ def _locked_file(target: Path) -> tuple[int, Path]:
 
 
 def _remove_unless_written(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        if _lockable(descriptor, otherwise=time.time() - path.stat().st_mtime > _OLD_S):
+    with _unless_written(path, os.O_RDWR) as is_left:
+        if is_left:
             path.unlink()
+
+
+def _locked_folder(target: Path) -> tuple[int, Path]:
+    """As `_locked_file`, with a name that says which target it is for."""
+    while True:
+        name = tempfile.mkdtemp(prefix=_PREFIX, suffix=_for_target(target), dir=target.parent)
+        with suppress(FileNotFoundError):  # taken for a leftover before it was opened
+            descriptor = os.open(name, os.O_RDONLY)
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.path.exists(name):
+                return descriptor, Path(name)
+            os.close(descriptor)
+
+
+def _remove_left_folders(target: Path) -> None:
+    for path in target.parent.glob(f"{_PREFIX}????????{glob.escape(_for_target(target))}"):
+        with suppress(OSError), _unless_written(path, os.O_RDONLY | os.O_DIRECTORY) as is_left:
+            if is_left:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _for_target(target: Path) -> str:
+    return f"-{target.name[-50:]}"
+
+
+@contextmanager
+def _unless_written(path: Path, mode: int) -> Iterator[bool]:
+    """Whether nobody writes to what is there; nobody begins to within the block."""
+    descriptor = os.open(path, mode)
+    try:
+        yield _lockable(descriptor, otherwise=time.time() - path.stat().st_mtime > _OLD_S)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _errors_speak_of(becomes: Path, temporary: Path) -> Iterator[None]:
+    try:
+        yield
+    except OutputError as error:
+        if not isinstance(error.where, Path) or not error.where.is_relative_to(temporary):
+            raise
+        where = becomes / error.where.relative_to(temporary)
+        raise OutputError(error.what, where=where, remedy=error.remedy) from error
 
 
 def _lockable(descriptor: int, *, otherwise: bool) -> bool:

@@ -166,3 +166,40 @@ def test_without_locks_only_old_leftovers_are_removed(tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == [".tmp-new"]
     write_text(tmp_path / "a.txt", "a")
     assert (tmp_path / "a.txt").read_text() == "a"
+
+
+KILLED = (
+    "import os, signal, sys; from pathlib import Path; from flarekit.files import atomic_folder\n"
+    "with atomic_folder(Path(sys.argv[1])) as temporary:\n"
+    "    (temporary / 'a.txt').write_text('half')\n"
+    "    os.kill(os.getpid(), signal.SIGKILL)\n"
+)
+
+
+def test_a_folder_that_a_killed_writer_left_goes_when_the_same_one_is_written_again(tmp_path):
+    for name in ("new", "other"):
+        subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / name)])
+    (tmp_path / ".tmp-mine").mkdir()
+    (tmp_path / ".tmp-12345678-news").mkdir()
+    assert len(list(tmp_path.iterdir())) == 4
+    with atomic_folder(tmp_path / "new"):
+        pass
+    (left,) = {path.name for path in tmp_path.iterdir()} - {"new", ".tmp-mine", ".tmp-12345678-news"}
+    assert left.endswith("-other")
+
+
+def test_a_folder_that_another_process_is_writing_stays(tmp_path):
+    with atomic_folder(tmp_path / "new") as temporary:
+        (temporary / "a.txt").write_text("a")
+        with pytest.raises(ValueError), atomic_folder(tmp_path / "new") as other:
+            assert other != temporary and temporary.is_dir()
+            raise ValueError
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_an_error_about_a_file_in_a_temporary_folder_names_the_place_it_is_written_for(tmp_path):
+    with pytest.raises(OutputError) as caught, atomic_folder(tmp_path / "new") as temporary:
+        write_text(temporary / "sub" / "a.txt", "a")
+        write_text(temporary / "sub" / "a.txt", "a")
+    assert caught.value.where == tmp_path / "new" / "sub" / "a.txt"
+    assert str(caught.value).startswith(f"{tmp_path / 'new' / 'sub' / 'a.txt'}: exists already")
