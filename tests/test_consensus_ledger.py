@@ -194,6 +194,24 @@ def test_the_table_has_every_score_in_a_row_a_case(path):
     write_table(table, SETTINGS, {"one": RECORD, "bad": failed})
     bad, one = csv.DictReader(table.read_text().splitlines())
     assert (bad["case"], bad["status"], bad["reason"], bad["score"]) == ("bad", "failed", failed.reason, "")
-    assert (one["score"], one["case dice"], one["case iou"], one["liver"]) == ("0.95", "0.95", "0.96", "0.95")
-    assert (one["a@1"], one["b@2: liver"], one["b@2: spleen"], one["ignored"]) == ("0.9", "1.0", "", "spleen")
+    assert (one["score"], one["case dice"], one["case iou"], one["dice: liver"]) == ("0.95", "0.95", "0.96", "0.95")
+    assert (one["member a@1"], one["member b@2: liver"], one["member b@2: spleen"]) == ("0.9", "1.0", "")
+    assert one["ignored"] == "spleen"
     assert (one["round"], one["mode"], one["threshold"], one["seconds"]) == ("1", "dice", "0.9", "1.5")
+
+
+def test_a_member_that_is_called_like_a_column_or_an_organ_takes_nothings_place(path):
+    names = ("mask", "liver")
+    voted = replace(
+        RECORD,
+        member_scores=dict(zip(names, (0.25, 0.75), strict=True)),
+        organ_scores={name: {"liver": 0.5, "spleen": None} for name in names},
+        organ_means={"dice": {"liver": 0.95, "spleen": None}, "iou": {"liver": 0.96, "spleen": 1.0}},
+    )
+    table = path.with_name("ledger.csv")
+    write_table(table, SETTINGS, {"one": voted})
+    header, _ = csv.reader(table.read_text().splitlines())
+    assert len(set(header)) == len(header)
+    (one,) = csv.DictReader(table.read_text().splitlines())
+    assert (one["mask"], one["member mask"], one["member liver"]) == ("labels/one.nii.gz", "0.25", "0.75")
+    assert (one["dice: liver"], one["iou: spleen"], one["member mask: liver"]) == ("0.95", "1.0", "0.5")

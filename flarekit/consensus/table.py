@@ -16,8 +16,9 @@ TABLE = "ledger.csv"
 def write_table(path: Path, settings: RoundSettings, records: Mapping[str, Record]) -> None:
     """Write the records, sorted by case, over a table that is there. Raises OutputError.
 
-    Scores that could not be had are empty. `ORGAN` is an organ's score by the round's mode, the mean over members;
-    `MEMBER: ORGAN` a single one.
+    Scores that could not be had are empty. `case MODE` is a case's score by any mode, `MODE: ORGAN` the mean of an organ's
+    over members; `member NAME` and `member NAME: ORGAN` are single members' by the round's own. A member may be called
+    as an organ is, or a column.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, _columns(settings, records), restval="", lineterminator="\n")
@@ -29,10 +30,10 @@ def write_table(path: Path, settings: RoundSettings, records: Mapping[str, Recor
 
 def _columns(settings: RoundSettings, records: Mapping[str, Record]) -> list[str]:
     first = ["round", "case", "status", "reason", "mode", "threshold", "score", "ignored", "mask", "seconds"]
-    modes = sorted({f"case {mode}" for record in records.values() for mode in record.case_scores})
-    voters = sorted({voter for record in records.values() for voter in record.organ_scores})
-    single = [f"{voter}: {organ}" for voter in voters for organ in settings.organs]
-    return first + modes + list(settings.organs) + voters + single
+    modes = sorted({mode for record in records.values() for mode in (*record.case_scores, *record.organ_means)})
+    voters = sorted({f"member {voter}" for record in records.values() for voter in record.organ_scores})
+    organs = [f"{scores}: {organ}" for scores in (*modes, *voters) for organ in settings.organs]
+    return first + [f"case {mode}" for mode in modes] + voters + organs
 
 
 def _row(record: Record, settings: RoundSettings) -> dict[str, object]:
@@ -50,8 +51,8 @@ def _row(record: Record, settings: RoundSettings) -> dict[str, object]:
         "seconds": record.seconds,
     }
     row |= {f"case {mode}": score for mode, score in record.case_scores.items()}
-    row |= record.organ_means.get(settings.mode, {})
-    row |= record.member_scores
-    for voter, scores in record.organ_scores.items():
-        row |= {f"{voter}: {organ}": score for organ, score in scores.items()}
+    row |= {f"member {voter}": score for voter, score in record.member_scores.items()}
+    by_organ = record.organ_means | {f"member {voter}": scores for voter, scores in record.organ_scores.items()}
+    for name, scores in by_organ.items():
+        row |= {f"{name}: {organ}": score for organ, score in scores.items()}
     return row
