@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flarekit.data.layouts import CaseFiles, find_cases
+from flarekit.data.layouts import CaseFiles, find_cases, volumes_in
 from flarekit.errors import InputError, UsageError
 from flarekit.labels import FLARE22
 
@@ -187,6 +187,11 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(InputError, match="images: cannot be looked into"):
         find_cases(tmp_path)
+
+
+def test_a_folder_that_is_not_there_is_said_to_be_missing(tmp_path):
+    with pytest.raises(InputError, match=r"masks: does not exist\. Check the path\."):
+        volumes_in(tmp_path / "masks")
 
 
 def test_labels_without_images_are_refused(tmp_path):

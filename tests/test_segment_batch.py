@@ -52,6 +52,11 @@ def mend(cases) -> None:
     write_volume(cases / "b_0000.nii.gz", painted_ct(), overwrite=True)
 
 
+def test_a_folder_that_is_not_there_is_named_whatever_the_workers(run_cli, tmp_path):
+    outcome = run_cli("segment", tmp_path / "CTs", "-o", tmp_path / "masks", "--workers", 2)
+    assert outcome.code == 3 and "CTs: does not exist. Check the path." in outcome.stderr
+
+
 def test_a_bad_case_does_not_stop_the_rest_and_is_named_at_the_end(run, cases):
     outcome = run("--json")
     assert outcome.code == 7 and "1 of 3 cases failed: b" in outcome.stderr

@@ -96,12 +96,13 @@ def affinity(
     dtype: Annotated[
         str | None,
         typer.Option(
-            "--dtype", help="Of keys and values: float32, float16 or bfloat16. Without it float32, on a GPU all."
+            "--dtype", help="Type of keys and values: float32, float16 or bfloat16. Without it float32, on a GPU all."
         ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="The smallest size alone.")] = False,
     compiled: Annotated[
-        bool | None, typer.Option("--compile/--no-compile", help="Measure the compiled formula too: on a GPU, yes.")
+        bool | None,
+        typer.Option("--compile/--no-compile", help="Measure the compiled formula too; without it on a GPU only."),
     ] = None,
     device: Device = "auto",
     json: Json = False,
@@ -130,8 +131,12 @@ def affinity(
 @app.command(epilog="Example: `flarekit bench train --arch lite --iterations 5`")
 def train(
     arch: Annotated[str, typer.Option("--arch", help=f"Sizes of the networks: {', '.join(ARCHITECTURES)}.")] = "paper",
-    iterations: Annotated[int, typer.Option("--iterations", min=1, help="To time; the middle one counts.")] = 5,
-    precision: Annotated[str, typer.Option("--precision", help=f"Of `train cps`: {', '.join(PRECISIONS)}.")] = "fp32",
+    iterations: Annotated[
+        int, typer.Option("--iterations", min=1, help="Iterations to time; the middle one counts.")
+    ] = 5,
+    precision: Annotated[
+        str, typer.Option("--precision", help=f"Arithmetic of `train cps`: {', '.join(PRECISIONS)}.")
+    ] = "fp32",
     device: Device = "auto",
     json: Json = False,
 ) -> None:
@@ -160,7 +165,7 @@ def backends(
     arch: Annotated[str, typer.Option("--arch", help=f"Sizes of the networks: {', '.join(ARCHITECTURES)}.")] = "paper",
     pixels: Annotated[int | None, typer.Option("--pixels", min=64, help="Side of a slice, a multiple of 32.")] = None,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Slices at a time; `segment` takes 4.")] = 4,
-    runs: Annotated[int, typer.Option("--runs", min=1, help="Of every backend; the middle one counts.")] = 5,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Runs of every backend; the middle one counts.")] = 5,
     json: Json = False,
 ) -> None:
     """Time the reference module's networks on the CPU: torch, torch in channels_last, and ONNX Runtime, in turns."""
@@ -187,14 +192,16 @@ def backends(
 @app.command(epilog="Example: `flarekit bench propagate --arch paper --organs 13 --slices 100 --filled 9`")
 def propagate(
     arch: Annotated[str, typer.Option("--arch", help=f"Size of the network: {', '.join(ARCHITECTURES)}.")] = "paper",
-    organs: Annotated[int, typer.Option("--organs", min=1, max=13, help="Carried, the first of FLARE22's.")] = 13,
-    slices: Annotated[int, typer.Option("--slices", min=10, help="Of the volume.")] = 129,
+    organs: Annotated[
+        int, typer.Option("--organs", min=1, max=13, help="Organs to carry, the first of FLARE22's.")
+    ] = 13,
+    slices: Annotated[int, typer.Option("--slices", min=10, help="Slices of the volume.")] = 129,
     every: Annotated[int, typer.Option("--every", min=2, help="Every Nth slice is annotated.")] = 10,
     filled: Annotated[int, typer.Option("--filled", min=1, help="Slices above each annotated one to time.")] = 1,
     pixels: Annotated[int | None, typer.Option("--pixels", min=64, help="Side of the network's input.")] = None,
     dense: Annotated[bool, typer.Option(help="Time two annotated slices without confining anything, too.")] = True,
     precision: Annotated[
-        str, typer.Option("--precision", help=f"Of `propagate`: {', '.join(PROPAGATION_PRECISIONS)}.")
+        str, typer.Option("--precision", help=f"What the propagation computes in: {', '.join(PROPAGATION_PRECISIONS)}.")
     ] = PropagationConfig.precision,
     device: Device = "auto",
     json: Json = False,

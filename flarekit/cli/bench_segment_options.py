@@ -17,4 +17,4 @@ Output = Annotated[
     Path | None,
     typer.Option("-o", "--output", help="A new folder for efficiency.json, efficiency.png and the masks."),
 ]
-Shape = Annotated[str, typer.Option("--shape", help="Of the painted CT: slices x rows x columns.")]
+Shape = Annotated[str, typer.Option("--shape", help="Shape of the painted CT: slices x rows x columns.")]

@@ -36,7 +36,9 @@ Precision = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
-Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes beside this one; 0 works inline.")]
+Workers = Annotated[
+    int, typer.Option("--workers", min=0, help="Processes beside this one; with 0 this one does the work.")
+]
 Scheduler = Annotated[
     str | None,
     typer.Option(
@@ -47,7 +49,10 @@ Scheduler = Annotated[
 ]
 Series = Annotated[
     str | None,
-    typer.Option("--series", help="Which DICOM series of a folder that holds several: its number, or its UID."),
+    typer.Option(
+        "--series",
+        help="Which DICOM series of a folder that holds several: its number, 2:1 for a phase of it, or its UID.",
+    ),
 ]
 HuOffset = Annotated[
     str,

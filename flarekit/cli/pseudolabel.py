@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 DEFAULT = ConsensusConfig()
 EPILOG = """Examples:
 
-`flarekit pseudolabel unlabelled/ --models a@1,b@1,c@1 --threshold 0.9 -o pseudo`
+`flarekit pseudolabel FLARE22Unlabelled --models mine-1,mine-2,mine-3 --threshold 0.9 -o pseudo`
 
-`flarekit pseudolabel unlabelled/ --models a,b --predictions nnunet=predicted/ --per-organ --layout nnunet -o Dataset9`
+`flarekit pseudolabel FLARE22Unlabelled --models mine-1 --predictions nnunet=masks --per-organ --layout nnunet -o mixed`
 """
 
 

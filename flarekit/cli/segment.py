@@ -121,7 +121,7 @@ def segment(
     if is_batch(image, output):
         _segment_all(*_batch(image, output, series, offset), recipe, workers, scheduler, overwrite, json)
     else:
-        _refuse_many(workers, scheduler)
+        _refuse_many(image, workers, scheduler)
         _segment_one(_case(image, series, offset), output, recipe, overwrite=overwrite, as_json=json)
 
 
@@ -235,8 +235,9 @@ def _case(image: Path, series: str | None, hu_offset: Any) -> CaseFiles:
     return CaseFiles(name=stem(image), image=image, series=series, hu_offset=hu_offset)
 
 
-def _refuse_many(workers: int, scheduler: str | None) -> None:
-    if workers or scheduler is not None:
+def _refuse_many(image: Path, workers: int, scheduler: str | None) -> None:
+    """Raises UsageError for one case that is there; one that is not is told so where it is read."""
+    if (workers or scheduler is not None) and os.path.exists(image):
         raise UsageError(
             "--workers and --scheduler are for a folder of cases", remedy="Leave them out, or name the folder."
         )

@@ -84,9 +84,12 @@ Colours = Annotated[
     bool,
     typer.Option("--colours/--no-colours", rich_help_panel=WRITTEN, help="Colour tables for ITK-SNAP and 3D Slicer."),
 ]
-Model = Annotated[str, typer.Option("--model", rich_help_panel=METHOD, help="Reference checkpoint.")]
+Model = Annotated[
+    str, typer.Option("--model", rich_help_panel=METHOD, help="Reference checkpoint: NAME or NAME@VERSION.")
+]
 PropagationModel = Annotated[
-    str, typer.Option("--propagation-model", rich_help_panel=METHOD, help="Propagation checkpoint.")
+    str,
+    typer.Option("--propagation-model", rich_help_panel=METHOD, help="Propagation checkpoint: NAME or NAME@VERSION."),
 ]
 SampleEvery = Annotated[
     int | None,

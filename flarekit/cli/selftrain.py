@@ -34,7 +34,7 @@ RUN_EPILOG = """Example: `flarekit selftrain run selftrain.toml`, with in this f
 
 @app.command(epilog=RUN_EPILOG)
 def run(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file; its paths are seen from here.")],
+    config: Annotated[Path, typer.Argument(help="A TOML file; its paths are seen from here.")],
     json: Json = False,
 ) -> None:
     """Run rounds until all are done, every unlabelled case is used, or validation Dice stops rising.

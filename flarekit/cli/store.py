@@ -21,7 +21,7 @@ app = typer.Typer(
 Store = Annotated[Path, typer.Argument(help="A store's folder.")]
 
 
-@app.command(epilog="Example: `flarekit store info stores/flare22`")
+@app.command(epilog="Example: `flarekit store info stores/labelled`")
 def info(store: Store, json: Json = False) -> None:
     """List the cases of a store: size, spacing, and which organs are labelled."""
     from flarekit.data.store import SliceStore
@@ -37,7 +37,7 @@ def info(store: Store, json: Json = False) -> None:
     console.emit(opened.config.to_json() | {"cases": facts}, table, as_json=json)
 
 
-@app.command(epilog="Example: `flarekit store verify stores/flare22 --workers 2`")
+@app.command(epilog="Example: `flarekit store verify stores/labelled --workers 2`")
 def verify(store: Store, workers: Workers = 0, json: Json = False) -> None:
     """Compare every case with the checksum it was stored with, and its header with the store."""
     from collections import Counter
@@ -69,7 +69,9 @@ def _require_whole(store: Path, damaged: list[str]) -> None:
         )
 
 
-@app.command(epilog="Example: `flarekit store export stores/flare22 FLARE22_Tr_0001 -o ct.nii.gz --labels mask.nii.gz`")
+@app.command(
+    epilog="Example: `flarekit store export stores/labelled FLARE22_Tr_0001 -o ct.nii.gz --labels mask.nii.gz`"
+)
 def export(
     store: Store,
     case: Annotated[str, typer.Argument(help="The case's name.")],

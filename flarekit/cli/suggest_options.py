@@ -28,7 +28,8 @@ Mask = Annotated[
 Picture = Annotated[
     Path | None, typer.Option("--picture", help="Write a PNG: the gain of every slice, and the first suggestions.")
 ]
-Model = Annotated[str, typer.Option("--model", help="Propagation checkpoint.")]
+Model = Annotated[str, typer.Option("--model", help="Propagation checkpoint: NAME or NAME@VERSION.")]
 Reference = Annotated[
-    str, typer.Option("--reference", help="Reference checkpoint, to find organs not drawn yet; none for no such.")
+    str,
+    typer.Option("--reference", help="Reference checkpoint, to find organs not drawn yet; 'none' looks for no such."),
 ]

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 T = TypeVar("T", SupervisedConfig, CPSConfig, STCNTrainingConfig)
 
 SEVERAL_MODELS = (
-    "Models for a consensus: `for k in 1 2 3; do flarekit train {command} --labelled stores/lab --name mine-$k "
-    "--fold $k/3 --seed $k; done`. Several GPUs: `accelerate launch --multi_gpu -m flarekit train {command} ...`."
+    "Models for a consensus: `for k in 1 2 3; do flarekit train {command} --labelled stores/labelled "
+    "--unlabelled stores/unlabelled --name mine-$k --fold $k/3 --seed $k; done`. "
+    "Several GPUs: `accelerate launch --multi_gpu -m flarekit train {command} ...`."
 )
 
 app = typer.Typer(
@@ -34,7 +35,8 @@ app = typer.Typer(
 
 
 @app.command(
-    epilog="Example: `flarekit train supervised --labelled stores/lab --name start --network transunet --arch lite`"
+    epilog="Example: `flarekit train supervised --labelled stores/labelled --name start --network transunet "
+    "--arch lite`"
 )
 def supervised(
     context: typer.Context,
@@ -85,8 +87,8 @@ def supervised(
 
 
 @app.command(
-    epilog="Example: `flarekit train cps --labelled stores/lab --unlabelled stores/more --name mine --arch lite`\n\n"
-    + SEVERAL_MODELS.format(command="cps")
+    epilog="Example: `flarekit train cps --labelled stores/labelled --unlabelled stores/unlabelled --name mine "
+    "--arch lite`\n\n" + SEVERAL_MODELS.format(command="cps")
 )
 def cps(
     context: typer.Context,
@@ -139,7 +141,7 @@ def cps(
     _train(context, CPSConfig)
 
 
-@app.command(epilog="Example: `flarekit train stcn --labelled stores/lab --name mine-stcn --arch lite`")
+@app.command(epilog="Example: `flarekit train stcn --labelled stores/labelled --name mine-stcn --arch lite`")
 def stcn(
     context: typer.Context,
     labelled: option.Labelled = None,

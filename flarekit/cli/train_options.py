@@ -54,7 +54,7 @@ Workers = Annotated[
         "--workers",
         min=0,
         rich_help_panel=RUN,
-        help="Processes that load slices; 4 beside a GPU without it, else none.",
+        help="Processes that load slices; without it 4 beside a GPU, none on a CPU.",
     ),
 ]
 TensorBoard = Annotated[
@@ -63,11 +63,11 @@ TensorBoard = Annotated[
 
 Labelled = Annotated[
     list[Path] | None,
-    typer.Option("--labelled", rich_help_panel=DATA, help="Slice store with labels; may be given several times."),
+    typer.Option("--labelled", rich_help_panel=DATA, help="Slice store with labels; repeatable."),
 ]
 Unlabelled = Annotated[
     list[Path] | None,
-    typer.Option("--unlabelled", rich_help_panel=DATA, help="Slice store without labels; may be given several times."),
+    typer.Option("--unlabelled", rich_help_panel=DATA, help="Slice store without labels; repeatable."),
 ]
 UnlabelledForPseudo = Annotated[
     list[Path] | None,

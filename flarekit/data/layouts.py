@@ -263,6 +263,8 @@ def _looking_into(folder: Path) -> Iterator[None]:
     """Turns the operating system's refusals to list a folder into InputError."""
     try:
         yield
+    except FileNotFoundError as error:
+        raise InputError("does not exist", where=error.filename or folder, remedy="Check the path.") from error
     except OSError as error:
         raise InputError(
             f"cannot be looked into ({error.strerror})",

@@ -30,7 +30,9 @@ def confidence(
         float, typer.Option("--share", min=0.01, max=1, help="The surest part of the cases to look at.")
     ] = 0.7,
     plot: Annotated[Path | None, typer.Option("--plot", help="Write a PNG: confidence against true Dice.")] = None,
-    csv: Annotated[Path | None, typer.Option("--csv", help="Write every case's and organ's confidence, Dice.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="Write every case's and organ's confidence and Dice.")
+    ] = None,
     dataset: LabelsFile = None,
     overwrite: Overwrite = False,
     json: Json = False,

@@ -29,7 +29,8 @@ def consensus(
         typer.Option("--kind", help="NAME=LEDGER_DIR: a ledger's folder under another name; repeatable."),
     ] = None,
     score: Annotated[
-        str | None, typer.Option("--score", help=f"Report on another score: {', '.join(SCORES)}; the round's without.")
+        str | None,
+        typer.Option("--score", help=f"Report on another score: {', '.join(SCORES)}; the round's own without it."),
     ] = None,
     share: Annotated[
         float, typer.Option("--share", min=0.01, max=1, help="The best-scored part of the cases to look at.")

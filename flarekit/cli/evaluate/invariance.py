@@ -22,12 +22,10 @@ if TYPE_CHECKING:
 
 
 def invariance(
-    case: Annotated[Path, typer.Argument(metavar="CT", help="A CT; no labels are needed.")],
+    case: Annotated[Path, typer.Argument(help="A CT; no labels are needed.")],
     kinds: Annotated[
         str,
-        typer.Option(
-            "--kinds", help="Disguises, commas between: orientation, spacing, values, field-of-view, size. All without."
-        ),
+        typer.Option("--kinds", help="Disguises, comma-separated: orientation, spacing, values, field-of-view, size."),
     ] = "orientation,spacing,values,field-of-view,size",
     model: Model = "starter-reference",
     propagation_model: PropagationModel = "starter-propagation",

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 def masks(
-    predicted: Annotated[Path, typer.Argument(metavar="PRED", help="A predicted label map, or a folder of them.")],
-    truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="The true one, or a folder of them.")],
+    predicted: Annotated[Path, typer.Argument(help="A predicted label map, or a folder of them.")],
+    truth: Annotated[Path, typer.Argument(help="The true one, or a folder of them.")],
     dataset: LabelsFile = None,
     organs: Annotated[
         str | None, typer.Option("--organs", help="Score these alone, as liver,spleen: a truth may lack labels.")

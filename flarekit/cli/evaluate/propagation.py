@@ -14,11 +14,15 @@ from flarekit.errors import UsageError
 
 
 def propagation(
-    case: Annotated[Path, typer.Argument(metavar="CASE", help="A CT, or a folder of them.")],
-    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Its true label map on its grid, or their folder.")],
-    every: Annotated[str, typer.Option("--every", help="Give every Nth slice: one or more N.")] = "5,10,20",
+    case: Annotated[Path, typer.Argument(help="A CT, or a folder of them.")],
+    labels: Annotated[Path, typer.Argument(help="Its true label map on its grid, or their folder.")],
+    every: Annotated[
+        str, typer.Option("--every", help="Give every Nth slice: one N or several, comma-separated.")
+    ] = "5,10,20",
     offsets: Annotated[int, typer.Option("--offsets", min=1, help="Repeat from so many first slices.")] = 4,
-    model: Annotated[str, typer.Option("--model", help="Propagation checkpoint.")] = "starter-propagation",
+    model: Annotated[
+        str, typer.Option("--model", help="Propagation checkpoint: NAME or NAME@VERSION.")
+    ] = "starter-propagation",
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Write a PNG: Dice against the number of annotated slices.")
     ] = None,

@@ -12,12 +12,17 @@ from flarekit.cli.options import Device, Json, LabelsFile, label_set, resolve_de
 
 
 def suggest(
-    case: Annotated[Path, typer.Argument(metavar="CASE", help="A CT, or a folder of them.")],
-    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Its true label map on its grid, or their folder.")],
+    case: Annotated[Path, typer.Argument(help="A CT, or a folder of them.")],
+    labels: Annotated[Path, typer.Argument(help="Its true label map on its grid, or their folder.")],
     slices: Annotated[int, typer.Option("--slices", min=1, help="Draw so many slices.")] = 8,
-    model: Annotated[str, typer.Option("--model", help="Propagation checkpoint.")] = "starter-propagation",
+    model: Annotated[
+        str, typer.Option("--model", help="Propagation checkpoint: NAME or NAME@VERSION.")
+    ] = "starter-propagation",
     reference: Annotated[
-        str, typer.Option("--reference", help="Reference checkpoint, to find organs not drawn yet; none for no such.")
+        str,
+        typer.Option(
+            "--reference", help="Reference checkpoint, to find organs not drawn yet; 'none' looks for no such."
+        ),
     ] = "starter-reference",
     dataset: LabelsFile = None,
     device: Device = "auto",
