@@ -185,6 +185,23 @@ def test_clips_keep_their_organ_in_the_crop(labelled: list[NetworkCase]) -> None
         assert (batch.classes[:, 0] == 1).any(dim=(1, 2)).all() and batch.present[:, 0].all()
 
 
+def test_a_field_of_view_cuts_images_and_labels_of_a_batch_and_keeps_the_organ_of_a_clip(
+    labelled: list[NetworkCase], unlabelled: list[NetworkCase]
+) -> None:
+    narrow = replace(AUGMENTATIONS["none"], field_of_view=0.3, noise_hu=30.0)
+    batches = CPSBatches(labelled, unlabelled, ORGANS, CPSConfig(augmentation=narrow))
+    shown = [batches[iteration] for iteration in range(8)]
+    air = torch.cat([(each.images == 0).all(1) for each in shown])
+    assert 0.15 < air.float().mean() and (torch.cat([each.classes for each in shown])[air] == 0).all()
+    assert 0.15 < torch.cat([each.unlabelled == 0 for each in shown]).float().mean()
+    clips = ClipBatches(labelled, STCNTrainingConfig(clips=2, augmentation=narrow))
+    for iteration in range(12):
+        batch = clips[iteration]
+        dark = (batch.images == 0).all(2)
+        assert (batch.classes[dark] == 0).all() and (batch.classes[:, 0] == 1).any(dim=(1, 2)).all()
+        assert torch.equal(dark[:, 0].sum((1, 2)) > 1000, dark[:, 1].sum((1, 2)) > 1000)
+
+
 def test_organs_left_out_are_in_no_clip_and_background_in_all(labelled: list[NetworkCase]) -> None:
     config = STCNTrainingConfig(clips=2, objects_per_clip=2, augmentation=AUGMENTATIONS["none"])
     batches = ClipBatches(labelled, config, left_out=(1,))

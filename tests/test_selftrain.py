@@ -22,7 +22,7 @@ from flarekit.config.architecture import ARCHITECTURES
 from flarekit.config.preprocessing import PREPROCESSING
 from flarekit.config.selftrain import RoundsConfig, SelftrainConfig, read_selftrain
 from flarekit.data.store import SliceStore
-from flarekit.errors import InputError
+from flarekit.errors import InputError, UsageError
 from flarekit.files import sha256, write_json
 from flarekit.selftrain import cycle
 from flarekit.selftrain.labelling import NO_PREVIOUS, _consensus
@@ -281,6 +281,19 @@ def test_a_run_killed_after_any_step_ends_like_one_that_was_not(
                 kills += 1
     assert killed == whole and kills > 4
     assert list(dict.fromkeys(plan.name for plan in doubles.plans)) == names
+
+
+def test_a_run_older_than_a_setting_goes_on_without_it_and_with_no_other_value(
+    config: SelftrainConfig, place: Path
+) -> None:
+    work = Workplace(config.folder)
+    work.open(config)
+    lines = work.config.read_text().splitlines()
+    work.config.write_text("\n".join(line for line in lines if not line.startswith("field_of_view")))
+    narrow = replace(config.training, augmentation=replace(config.training.augmentation, field_of_view=0.6))
+    with pytest.raises(UsageError, match=r"training.augmentation.field_of_view was 1.0 and is 0.6"):
+        work.open(replace(config, training=narrow))
+    assert work.open(config).name == config.name
 
 
 def kill_after(writes: int) -> Callable[[Path, RunState], None]:

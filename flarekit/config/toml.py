@@ -74,6 +74,16 @@ def differences(
     return found
 
 
+def completed(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """A nested dictionary with what it lacks, as it was written before there was such a setting, from another."""
+    inner = {
+        key: completed(value, below)
+        for key, value in given.items()
+        if isinstance(value, dict) and isinstance(below := defaults.get(key), dict)
+    }
+    return {**defaults, **given, **inner}
+
+
 def dumps(data: dict[str, Any], *, prefix: str = "") -> str:
     """TOML text of a nested dictionary of strings, numbers, booleans, lists and dictionaries."""
     lines = [f"{key} = {_scalar(value)}" for key, value in data.items() if not isinstance(value, dict)]

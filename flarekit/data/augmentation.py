@@ -17,6 +17,7 @@ from torch import Tensor
 
 from flarekit.config.preprocessing import WindowPreset
 from flarekit.config.training import AugmentationConfig
+from flarekit.data.field_of_view import FieldOfView, draw_field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class Change:
     place: tuple[float, float]  # where the crop lies within its room, 0..1 for rows and columns
     shift: tuple[float, float]  # further shift in rows and columns, share of the side
     noise_seed: int
+    field: FieldOfView | None  # the only part that is shown; None shows all
 
     @property
     def mirrored(self) -> bool:
@@ -62,6 +64,7 @@ UNCHANGED = Change(
     place=(0.5, 0.5),
     shift=(0.0, 0.0),
     noise_seed=0,
+    field=None,
 )
 
 
@@ -86,6 +89,7 @@ def draw_change(config: AugmentationConfig, rng: np.random.Generator) -> Change:
         place=(float(places[0]), float(places[1])),
         shift=(float(signed[5] * config.shift), float(signed[6] * config.shift)),
         noise_seed=noise_seed,
+        field=draw_field(config.field_of_view, rng),
     )
 
 
@@ -137,6 +141,19 @@ def change_classes(
     if change.mirrored and mirror_table is not None:
         return torch.from_numpy(mirror_table)[moved.long()]
     return moved
+
+
+def cut_field(planes: Tensor, change: Change, *, around: tuple[float, float] | None = None) -> Tensor:
+    """The planes (..., side, side) as a CT of a smaller field of view shows them; the same without one.
+
+    Comes last, on changed images and classes alike: there is neither patient nor noise around what a CT shows, but
+    air and background, 0. What is shown moves to the middle, where `NetworkGrid` puts it. `around` (row, column) is a
+    place on the changed planes that stays in the field.
+    """
+    if change.field is None:
+        return planes
+    side = planes.shape[-1]
+    return _cut(planes, side, change.field.middle(side, around)) * change.field.inside(side)
 
 
 def _place(planes: Tensor, change: Change, side: int, focus: tuple[float, float] | None, *, mode: str) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from flarekit.config.training import CPSConfig, LoopConfig, STCNTrainingConfig, SupervisedConfig
-from flarekit.data.augmentation import Change, change_classes, change_images, draw_change, shifted_windows
+from flarekit.data.augmentation import Change, change_classes, change_images, cut_field, draw_change, shifted_windows
 from flarekit.data.network_case import NetworkCase
 from flarekit.data.normalisation import normalised
 from flarekit.data.sampling import (
@@ -134,6 +134,7 @@ class CPSBatches(Dataset[CPSBatch]):
         case, change = self.labelled[choice.case], draw_change(self.config.augmentation, rng)
         side = _side(case, self.config.crop)
         classes = change_classes(case.classes([choice.z]), change, side=side, mirror_table=self.mirror_table)
+        classes = cut_field(classes, change)
         looked_for = case.looked_for()
         if change.mirrored:
             looked_for = looked_for[torch.from_numpy(self.mirror_table[: len(looked_for)]).long()]
@@ -147,7 +148,8 @@ class CPSBatches(Dataset[CPSBatch]):
     def _image(self, case: NetworkCase, choice: SliceChoice, change: Change) -> tuple[Tensor, float, str]:
         windows = shifted_windows(case.config.windows, change)
         images = case.images([choice.z], windows, seed=change.noise_seed)
-        image = change_images(images, change, side=_side(case, self.config.crop), windows=windows)[0]
+        images = change_images(images, change, side=_side(case, self.config.crop), windows=windows)
+        image = cut_field(images, change)[0]
         return normalised(image, case.config), case.position(choice.z), f"{case.name} slice {choice.z}"
 
 
@@ -202,16 +204,16 @@ def read_clip(
 ) -> tuple[Tensor, Tensor]:
     """Images float32 (T, C, s, s) and objects uint8 (T, s, s) of a clip: the n-th of its organs is object n.
 
-    A crop stays near the first organ of the first slice.
+    A crop stays near the first organ of the first slice, and so does a field of view.
     """
     objects = objects_of(case.classes(choice.slices), choice.organs)
     side, focus = _side(case, crop), _centre_of(objects[0] == 1)
     windows = shifted_windows(case.config.windows, change)
     images = case.images(choice.slices, windows, seed=change.noise_seed)
-    return (
-        normalised(change_images(images, change, side=side, windows=windows, focus=focus), case.config),
-        change_classes(objects, change, side=side, focus=focus),
-    )
+    images = change_images(images, change, side=side, windows=windows, focus=focus)
+    objects = change_classes(objects, change, side=side, focus=focus)
+    seen = _centre_of(objects[0] == 1)
+    return normalised(cut_field(images, change, around=seen), case.config), cut_field(objects, change, around=seen)
 
 
 def objects_of(classes: Tensor, organs: Sequence[int]) -> Tensor:

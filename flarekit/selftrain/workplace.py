@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flarekit.config import toml
 from flarekit.config.selftrain import SelftrainConfig
+from flarekit.config.training import CPSConfig
 from flarekit.errors import UsageError
 from flarekit.files import write_text
 from flarekit.selftrain.state import FILE, RunState, read_state, write_state
@@ -82,7 +83,8 @@ class Workplace:
             return state
         before, now = toml.read(self.config), toml.to_dict(config)
         added = {key: now[key] for key in _ADDED_LATER if key in now and key not in before}
-        if differences := toml.differences(before | added, now, free=_FREE):
+        before = toml.completed(before | added, {"training": toml.to_dict(CPSConfig())})
+        if differences := toml.differences(before, now, free=_FREE):
             raise UsageError(
                 f"{self.folder} holds a run with other settings: {'; '.join(differences)}",
                 remedy="Go on with the same settings, or name another folder.",

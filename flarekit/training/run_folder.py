@@ -96,7 +96,7 @@ class RunFolder:
 
         A setting that the run's file lacks, as it was written before there was one, counts as in `defaults`.
         """
-        differences = toml.differences(_completed(toml.read(self.config), defaults or {}), config, free=_FREE)
+        differences = toml.differences(toml.completed(toml.read(self.config), defaults or {}), config, free=_FREE)
         if differences:
             raise UsageError(
                 f"{self.config} was written by a run with other settings: {'; '.join(differences)}",
@@ -138,12 +138,3 @@ def _iteration_of(line: str) -> float:
         return json.loads(line)["iteration"]
     except json.JSONDecodeError:
         return float("inf")
-
-
-def _completed(config: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    inner = {
-        key: _completed(value, below)
-        for key, value in config.items()
-        if isinstance(value, dict) and isinstance(below := defaults.get(key), dict)
-    }
-    return {**defaults, **config, **inner}
