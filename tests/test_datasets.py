@@ -192,8 +192,8 @@ def test_a_field_of_view_cuts_images_and_labels_of_a_batch_and_keeps_the_organ_o
     batches = CPSBatches(labelled, unlabelled, ORGANS, CPSConfig(augmentation=narrow))
     shown = [batches[iteration] for iteration in range(8)]
     air = torch.cat([(each.images == 0).all(1) for each in shown])
-    assert 0.15 < air.float().mean() and (torch.cat([each.classes for each in shown])[air] == 0).all()
-    assert 0.15 < torch.cat([each.unlabelled == 0 for each in shown]).float().mean()
+    assert air.float().mean() > 0.15 and (torch.cat([each.classes for each in shown])[air] == 0).all()
+    assert torch.cat([each.unlabelled == 0 for each in shown]).float().mean() > 0.15
     clips = ClipBatches(labelled, STCNTrainingConfig(clips=2, augmentation=narrow))
     for iteration in range(12):
         batch = clips[iteration]
