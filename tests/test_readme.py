@@ -1,4 +1,4 @@
-"""What the README and the examples under `--help` say exists: commands, options, files and headings."""
+"""What the README, docs/ and the examples under `--help` name exists: commands, options, files and headings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import typer
 from flarekit.cli.commands import app
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples" / "README.md")
+TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 FLAREKIT = typer.main.get_command(app)
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]+")
@@ -46,9 +47,10 @@ def shell_lines(text):
                 yield tuple(shlex.split(part, comments=True)[1:])
 
 
-def readme_lines():
-    for _, text in FENCE.findall(README):
-        yield from shell_lines(text)
+def printed_lines():
+    for page in TEXTS.values():
+        for _, text in FENCE.findall(page):
+            yield from shell_lines(text)
 
 
 def epilog_lines():
@@ -57,25 +59,32 @@ def epilog_lines():
             yield from shell_lines(span)
 
 
-def code_spans():
+def code_spans(text):
     """What stands between backticks, outside of fences and with its lines joined."""
-    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", FENCE.sub("", README))]
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", FENCE.sub("", text))]
 
 
-@pytest.mark.parametrize("words", [*dict.fromkeys((*readme_lines(), *epilog_lines()))], ids=" ".join)
+def headings(text):
+    """A page's headings as its links name them."""
+    return {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("words", [*dict.fromkeys((*printed_lines(), *epilog_lines()))], ids=" ".join)
 def test_every_printed_command_line_is_one_that_the_command_takes(words):
     command, arguments = leaf_of(words)
     assert not hasattr(command, "commands") and words, f"{words} is no command"
     command.make_context("flarekit", [argument for argument in arguments if argument != "..."])
 
 
-def test_the_readme_names_no_option_that_no_command_has():
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name + "/" + page.name)
+def test_a_page_names_no_option_that_no_command_has(page):
     known = set().union(*map(options_of, (FLAREKIT, *leaves()))) | OPTIONS_OF_OTHERS
-    assert set(OPTION.findall(README)) - known == set()
+    assert set(OPTION.findall(TEXTS[page])) - known == set()
 
 
-def test_an_option_that_the_readme_gives_to_a_command_is_that_commands():
-    for span in code_spans():
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name + "/" + page.name)
+def test_an_option_that_a_page_gives_to_a_command_is_that_commands(page):
+    for span in code_spans(TEXTS[page]):
         command, rest = leaf_of(shlex.split(span.removeprefix("flarekit ")))
         if command is not FLAREKIT:
             options = options_of(command).union(*map(options_of, leaves(command)))
@@ -84,9 +93,12 @@ def test_an_option_that_the_readme_gives_to_a_command_is_that_commands():
             assert not span.startswith("flarekit "), span
 
 
-def test_links_and_files_of_the_readme_are_there():
-    headings = {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in re.findall(r"^#+ (.*)$", README, re.M)}
-    for target in re.findall(r"\]\(([^)]+)\)", README):
-        assert target[1:] in headings if target.startswith("#") else (ROOT / target).exists(), target
-    for path in re.findall(r"(?:examples|flarekit|tests)/[\w/.-]*\w", README):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name + "/" + page.name)
+def test_links_and_files_of_a_page_are_there(page):
+    for target in re.findall(r"\]\(([^)]+)\)", TEXTS[page]):
+        path, _, heading = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        assert not heading or heading in headings(TEXTS[file]), target
+    for path in re.findall(r"(?<![\w./])(?:examples|flarekit|tests|docs)/[\w/.-]*\w", TEXTS[page]):
         assert (ROOT / path).exists(), path
