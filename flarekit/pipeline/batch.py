@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,24 +18,12 @@ from flarekit.errors import FlarekitError, OutputError, UsageError
 from flarekit.parallel import Lost, run_cases
 from flarekit.pipeline.batch_report import BATCH_NAMES, COLOUR_NAMES, refuse_foreign, write_batch_report
 from flarekit.pipeline.case import Recipe, segment_case
+from flarekit.pipeline.outcome import FAILED, SEGMENTED, SKIPPED, CaseOutcome
 from flarekit.pipeline.outputs import OutputFiles
 from flarekit.pipeline.writing import named
 from flarekit.volumes.colour_tables import itk_snap, slicer
 
-SEGMENTED, SKIPPED, FAILED = "segmented", "skipped", "failed"
-
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaseOutcome:
-    """What became of one case."""
-
-    name: str
-    status: str  # segmented, skipped (it was finished already), or failed
-    error: str = ""  # why it failed, one line
-    elapsed_s: float = 0.0
-    report: dict[str, Any] | None = None  # the case's JSON
 
 
 def segment_batch(

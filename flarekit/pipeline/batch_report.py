@@ -7,16 +7,14 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flarekit import __version__, files
+from flarekit.pipeline.case import Recipe
+from flarekit.pipeline.outcome import CaseOutcome
 from flarekit.pipeline.quality_report import index_entries
 from flarekit.pipeline.writing import measured_columns, organ_row
 from flarekit.report.index import write_index
-
-if TYPE_CHECKING:
-    from flarekit.pipeline.batch import CaseOutcome
-    from flarekit.pipeline.case import Recipe
 
 FORMAT = {"format": "flarekit-batch", "version": 1}
 BATCH_NAMES = ("batch.json", "batch.csv")

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from flarekit.labels import LabelSet
 from flarekit.pipeline.maps import UncertaintyMap
+from flarekit.pipeline.outcome import CaseOutcome
 from flarekit.pipeline.segmentation import Segmentation
 from flarekit.report.by_slice import means
 from flarekit.report.index import IndexEntry
 from flarekit.report.page import ReportCase
 from flarekit.volumes import Volume
 from flarekit.volumes.maps import STEPS
-
-if TYPE_CHECKING:
-    from flarekit.pipeline.batch import CaseOutcome
 
 
 def report_case(
