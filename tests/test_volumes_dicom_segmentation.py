@@ -73,7 +73,7 @@ def test_a_segmentation_of_some_slices_is_laid_on_the_whole_ct(tmp_path):
 def test_a_segmentation_off_the_ct_is_refused(tmp_path, levels):
     ct = read_volume(write_series(tmp_path / "ct"))
     file = save(segmentation(MASKS[:2], levels, (1, 1)), tmp_path / "seg.dcm")
-    with pytest.raises(InputError, match="does not lie on the image's grid"):
+    with pytest.raises(InputError, match="does not lie on the image's slices"):
         read_labels(file, like=ct)
 
 

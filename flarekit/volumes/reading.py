@@ -73,7 +73,7 @@ def read_stored_labels(path: Path, *, like: Volume | None = None) -> tuple[Volum
     path = Path(path)
     _require_there(path)
     is_segmentation = _is_dicom(path)
-    raw = read_dicom_labels(path) if is_segmentation else _read_raw(path, None)
+    raw = read_dicom_labels(path, like) if is_segmentation else _read_raw(path, None)
     volume = _placed(raw, path)
     return embedded(volume, like) if is_segmentation and like is not None else volume, raw
 

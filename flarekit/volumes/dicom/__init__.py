@@ -8,6 +8,7 @@
 | `frames`, `decoding`, `codestream` | pixels, plain or compressed |
 | `hounsfield` | HU |
 | `segmentation` | DICOM-SEG |
+| `placing`, `sources`, `levels` | which slices of a CT its frames lie on, or of what grid of their own |
 | `origin`, `references`, `terms`, `quiet` | what a DICOM-SEG says of the CT it was drawn on, and of the organs in it |
 | `segmentation_writing` | DICOM-SEG as it is written |
 | `archive` | zip |

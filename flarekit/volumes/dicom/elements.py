@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from mmap import mmap
 
@@ -87,15 +87,15 @@ def is_dicom(head: bytes) -> bool:
     return head[PREAMBLE : PREAMBLE + len(MARK)] == MARK
 
 
-def read_content(data: mmap | bytes) -> Content:
-    """The elements of a whole file (see `tags`); what follows the pixel data is not looked at.
+def read_content(data: mmap | bytes, sequences: Set[int] = tags.SEQUENCES) -> Content:
+    """The elements of a whole file (see `tags`), and of the sequences those; what follows the pixels is not looked at.
 
     A damaged file gives what comes before the damage, and says what it is.
     """
     meta, elements = Elements(), Elements()
     try:
         at = _Walk(data, len(data)).meta(meta)
-        walk = _Walk.of(data, meta.text(tags.TRANSFER_SYNTAX))
+        walk = _Walk.of(data, meta.text(tags.TRANSFER_SYNTAX), sequences)
         elements = Elements(order=walk.order)
         pixels, encapsulated = walk.to_pixels(at, elements)
     except Malformed as error:
@@ -113,18 +113,20 @@ class _Walk:
         *,
         big_endian: bool = False,
         explicit: bool = True,
+        sequences: Set[int] = tags.SEQUENCES,
         counted: Iterator[int] | None = None,
     ) -> None:
-        self.data, self.end, self.explicit = data, end, explicit
+        self.data, self.end, self.explicit, self._sequences = data, end, explicit, sequences
         self._counted = counted or itertools.count(1)  # elements of the file so far
         self.order = ">" if big_endian else "<"
         self._tag, self._short, self._long = (struct.Struct(self.order + form) for form in ("HH", "H", "I"))
 
     @classmethod
-    def of(cls, data: mmap | bytes, syntax: str) -> _Walk:
+    def of(cls, data: mmap | bytes, syntax: str, sequences: Set[int]) -> _Walk:
         if syntax not in (IMPLICIT, EXPLICIT, BIG_ENDIAN) and not syntax.startswith(_ENCAPSULATED):
             raise Malformed(f"its transfer syntax {syntax[:64] or '(none)'} cannot be read")
-        return cls(data, len(data), big_endian=syntax == BIG_ENDIAN, explicit=syntax != IMPLICIT)
+        big_endian, explicit = syntax == BIG_ENDIAN, syntax != IMPLICIT
+        return cls(data, len(data), big_endian=big_endian, explicit=explicit, sequences=sequences)
 
     def header(self, at: int) -> tuple[int, bytes, int, int]:
         """Tag, value representation, length, and where the value begins."""
@@ -173,11 +175,11 @@ class _Walk:
         """Keep an element if it is one to read; where the next begins comes back."""
         if length == _UNDEFINED and (representation in (b"OB", b"OW") or tag == tags.PIXEL_DATA):
             return self._fragments(start)[1]
-        if length == _UNDEFINED or tag in tags.SEQUENCES:
+        if length == _UNDEFINED or tag in self._sequences:
             end = self.end if length == _UNDEFINED else self._after(tag, start, length)
             walk = self._inside(end, implicit=representation == b"UN")
             items, after = walk.sequence(start, open_ended=length == _UNDEFINED, depth=depth + 1)
-            if tag in tags.SEQUENCES:
+            if tag in self._sequences:
                 into.sequences[tag] = items
             return after
         after = self._after(tag, start, length)
@@ -236,7 +238,14 @@ class _Walk:
         explicit = self.explicit and not implicit
         if end == self.end and explicit == self.explicit:
             return self
-        return _Walk(self.data, end, big_endian=self.order == ">", explicit=explicit, counted=self._counted)
+        return _Walk(
+            self.data,
+            end,
+            big_endian=self.order == ">",
+            explicit=explicit,
+            sequences=self._sequences,
+            counted=self._counted,
+        )
 
     def _after(self, tag: int, start: int, length: int) -> int:
         if length > self.end - start:

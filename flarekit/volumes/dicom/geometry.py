@@ -12,7 +12,7 @@ from flarekit.volumes.dicom.slices import Slice
 
 _ALIKE = 1e-3  # spacings in mm and direction cosines may differ by so much
 _PERPENDICULAR = 1e-2
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _EXPORT_AGAIN = "Export the series again."
 
 
@@ -29,13 +29,13 @@ def affine_of(first: Slice, step_mm: np.ndarray) -> np.ndarray:
     row_mm, column_mm = first.spacing_mm
     lps = np.eye(4)
     lps[:3] = np.stack([along * column_mm, down * row_mm, step_mm, np.array(first.position_mm)], axis=1)
-    return np.asarray(_LPS_TO_RAS @ lps)
+    return np.asarray(LPS_TO_RAS @ lps)
 
 
 def location(place_mm: np.ndarray, normal: np.ndarray) -> str:
     """Where a slice lies on the axis that its normal is closest to, in RAS, as text."""
     axis = int(np.abs(normal).argmax())
-    return f"{'xyz'[axis]} = {(_LPS_TO_RAS[:3, :3] @ place_mm)[axis]:.2f} mm"
+    return f"{'xyz'[axis]} = {(LPS_TO_RAS[:3, :3] @ place_mm)[axis]:.2f} mm"
 
 
 def require_alike(slices: Sequence[Slice], where: Path) -> None:

@@ -88,13 +88,16 @@ class Header:
         return self.is_ct or (bool(self.content.damage) and unknown)
 
 
-def read_header(path: Path) -> Header | None:
-    """The header of a DICOM file, None for a file of another kind. Raises InputError when it cannot be opened."""
+def read_header(path: Path, sequences: Set[int] = tags.SEQUENCES) -> Header | None:
+    """The header of a DICOM file, with what is in those sequences, None for a file of another kind.
+
+    Raises InputError when it cannot be opened.
+    """
     with _opening(path), path.open("rb") as file:
         if not is_dicom(file.read(PREAMBLE + len(MARK))):
             return None
         with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-            return Header(path=path, content=read_content(data))
+            return Header(path=path, content=read_content(data, sequences))
 
 
 def files_below(folder: Path) -> list[Path]:

@@ -23,6 +23,7 @@ from flarekit.volumes.dicom.series import Series, choose
 from flarekit.volumes.dicom.slices import Pixels
 from flarekit.volumes.dicom.stacking import stack
 from flarekit.volumes.raw import RawVolume
+from flarekit.volumes.volume import Volume
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +41,11 @@ def read_dicom(path: Path, series: str | None = None) -> RawVolume:
         return _stacked(choose(headers, series, path), path)
 
 
-def read_dicom_labels(path: Path) -> RawVolume:
-    """The segment numbers and affine of a DICOM-SEG: a file, or the only one in a folder or zip. Raises InputError."""
+def read_dicom_labels(path: Path, like: Volume | None = None) -> RawVolume:
+    """The segment numbers and affine of a DICOM-SEG: a file, or the only one in a folder or zip.
+
+    Its slices are those of the image `like` that it was drawn on. Raises InputError.
+    """
     with _headers(path) as headers:
         found = [header for header in headers if header.is_segmentation]
         if len(found) != 1:
@@ -51,7 +55,7 @@ def read_dicom_labels(path: Path) -> RawVolume:
                 where=path,
                 remedy="Give the file of one DICOM-SEG, or a label map as .nii.gz, .nrrd or .mha.",
             )
-        return read_segmentation(found[0])
+        return read_segmentation(found[0], like)
 
 
 def is_dicom_file(path: Path) -> bool:

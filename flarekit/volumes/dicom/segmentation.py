@@ -1,13 +1,14 @@
 """DICOM-SEG as a label map: the ids are the segment numbers (PS3.3 A.51, C.8.20).
 
-A frame shows one segment on one slice, and slices without any are left out of the file, so the grid reaches from the
-lowest frame to the highest. Binary segmentations and label maps are read; fractional ones where every pixel is none
-or all of it. Where segments overlap no label map can say so, and the file is refused.
+A frame shows one segment on one slice, and slices without any are left out of the file. `placing` tells which slice of
+the CT a frame is on; without the CT, `levels` does, and the grid reaches from the lowest frame to the highest. Binary
+segmentations and label maps are read; fractional ones where every pixel is none or all of it. Where segments overlap no
+label map can say so, and the file is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,50 +16,31 @@ import numpy as np
 from flarekit.errors import InputError
 from flarekit.volumes.dicom import tags
 from flarekit.volumes.dicom.frames import read_frame
-from flarekit.volumes.dicom.geometry import affine_of, normal_of, require_alike
+from flarekit.volumes.dicom.geometry import affine_of, require_alike
 from flarekit.volumes.dicom.header import Header
-from flarekit.volumes.dicom.slices import Pixels, Slice, slices_of
+from flarekit.volumes.dicom.levels import levels_of
+from flarekit.volumes.dicom.placing import levels_on
+from flarekit.volumes.dicom.slices import Pixels, slices_of
 from flarekit.volumes.raw import RawVolume
+from flarekit.volumes.volume import Volume
 
 _FRACTIONAL, _LABEL_MAP = "FRACTIONAL", "LABELMAP"
-_OFF_GRID = 0.05  # frames may lie this part of a step away from even steps
-_SAME_PLACE_MM = 1e-3
-_MOST_EMPTY = 1000  # slices between frames: no file says how many there are
 _EXPORT_AGAIN = "Export it again, or convert it to a label map as .nii.gz."
 
 
-def read_segmentation(header: Header) -> RawVolume:
-    """The segment numbers, 0 for none, and affine of a DICOM-SEG. Raises InputError."""
+def read_segmentation(header: Header, like: Volume | None = None) -> RawVolume:
+    """The segment numbers, 0 for none, and affine of a DICOM-SEG, on slices of the image `like`. Raises InputError."""
     if header.content.damage:
         raise InputError(f"cannot be read: {header.content.damage}", where=header.path, remedy=_EXPORT_AGAIN)
     frames, pixels = slices_of(header), Pixels.of(header)
     pixels.require_described(len(frames))
     require_alike(frames, header.path)
-    step_mm, levels = _levels(frames, header.path)
-    ids = np.zeros((int(levels.max()) + 1, pixels.rows, pixels.columns), dtype=np.uint16)
-    for frame, level in enumerate(levels.tolist()):
+    levels = levels_of(frames, header.path) if like is None else levels_on(frames, like, header.path)
+    ids = np.zeros((int(levels.of_frames.max()) + 1, pixels.rows, pixels.columns), dtype=np.uint16)
+    for frame, level in enumerate(levels.of_frames.tolist()):
         _lay(ids[level], _frame_ids(header, pixels, frame), header.path)
-    return RawVolume(array=ids.transpose(2, 1, 0), affine=affine_of(frames[int(levels.argmin())], step_mm))
-
-
-def _levels(frames: Sequence[Slice], where: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(3,) mm LPS from slice to slice, and for each frame which slice it is, from 0. Raises InputError."""
-    normal, places_mm = normal_of(frames[0]), np.array([frame.position_mm for frame in frames])
-    heights_mm = places_mm @ normal - (places_mm @ normal).min()
-    distinct_mm = np.diff(np.unique(heights_mm))
-    smallest_mm = distinct_mm[distinct_mm > _SAME_PLACE_MM].min(initial=np.inf)
-    if np.isinf(smallest_mm):
-        thick_mm = frames[0].apart_mm or frames[0].thickness_mm or 1.0
-        return normal * abs(thick_mm), np.zeros(len(frames), dtype=np.int64)
-    for step_mm in (frames[0].apart_mm, smallest_mm):
-        if step_mm > _SAME_PLACE_MM and heights_mm.max() / step_mm < len(frames) + _MOST_EMPTY:
-            levels = np.rint(heights_mm / step_mm).astype(np.int64)
-            lowest, highest = levels.argmin(), levels.argmax()
-            step = (places_mm[highest] - places_mm[lowest]) / max(int(levels.max()), 1)
-            off_mm = np.linalg.norm(places_mm - places_mm[lowest] - levels[:, None] * step, axis=1)
-            if (off_mm <= _OFF_GRID * step_mm).all():
-                return step, levels
-    raise InputError("has frames that are not evenly spaced", where=where, remedy=_EXPORT_AGAIN)
+    first = replace(frames[0], position_mm=tuple(levels.first_mm.tolist()))
+    return RawVolume(array=ids.transpose(2, 1, 0), affine=affine_of(first, levels.step_mm))
 
 
 def _frame_ids(header: Header, pixels: Pixels, frame: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from flarekit.volumes.dicom.hounsfield import read_hu
 from flarekit.volumes.dicom.slices import Slice
 
 _SAME_PLACE_MM = 1e-3
-_UNEVEN = 0.1  # slices may lie this part of their spacing away from an even grid: some writers round positions
+UNEVEN = 0.1  # slices may lie this part of their spacing away from an even grid: some writers round positions
 _TILTED_DEGREES = 0.1
 _EXPORT_AGAIN = "Export the series again."
 
@@ -40,6 +40,12 @@ def stack(slices: Sequence[Slice], where: Path) -> tuple[list[Slice], np.ndarray
     else:
         step_mm = normal * _thickness_mm(ordered[0], where)
     return ordered, affine_of(ordered[0], step_mm)
+
+
+def usual_step(places_mm: np.ndarray, levels: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """(3,) mm LPS: the median way to the next slice, where the places (N, 3) are those of the slices `levels` (N,)."""
+    steps = np.diff(places_mm, axis=0) / np.diff(levels)[:, None]
+    return np.asarray(steps[np.argsort(steps @ normal)[(len(steps) - 1) // 2]])
 
 
 def _without_copies(ordered: list[Slice], normal: np.ndarray, where: Path) -> list[Slice]:
@@ -69,13 +75,13 @@ def _require_even(ordered: Sequence[Slice], places_mm: np.ndarray, normal: np.nd
     """Raises InputError where a slice is missing, or slices lie off an even grid in another way."""
     steps = np.diff(places_mm, axis=0)
     lengths = steps @ normal
-    usual = steps[np.argsort(lengths)[(len(steps) - 1) // 2]]
+    usual = usual_step(places_mm, np.arange(len(places_mm)), normal)
     usual_mm = float(np.linalg.norm(usual))
     even_mm = np.linspace(places_mm[0], places_mm[-1], len(places_mm))
-    if (np.linalg.norm(places_mm - even_mm, axis=1) <= _UNEVEN * usual_mm).all():
+    if (np.linalg.norm(places_mm - even_mm, axis=1) <= UNEVEN * usual_mm).all():
         return
     wholes = np.rint(lengths / (usual @ normal))
-    fits = np.linalg.norm(steps - wholes[:, None] * usual, axis=1) <= _UNEVEN * usual_mm
+    fits = np.linalg.norm(steps - wholes[:, None] * usual, axis=1) <= UNEVEN * usual_mm
     if fits.all() and wholes.max() > 1:
         raise _missing(ordered, wholes.astype(int), usual, normal, where)
     k = int(np.linalg.norm(steps - usual, axis=1).argmax())
