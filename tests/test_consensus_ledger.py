@@ -127,6 +127,12 @@ def test_something_else_is_no_ledger(path, text):
         Ledger(path, SETTINGS)
 
 
+def test_a_ledger_of_a_version_to_come_is_called_that(path):
+    path.write_text('{"format": "flarekit-ledger", "version": 3}\n')
+    with pytest.raises(InputError, match=r"ledger of version 3, and this flarekit reads 1 and 2"):
+        Ledger(path, SETTINGS)
+
+
 def test_a_folder_in_the_ledgers_place_is_an_output_error(path):
     ledger = Ledger(path, SETTINGS)
     path.mkdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,14 @@ def test_organs_that_the_truth_does_not_cover_are_not_judged(easy: Round, truth:
     covered = LabelledOrgans(default=(1,), by_case={"two": (1, 3)})
     one, two = judge(TrueMasks.of(truth.folder, LABELS, covered), easy).cases
     assert (set(one.organs), set(two.organs)) == ({"liver"}, {"liver", "aorta"})
+
+
+def test_kinds_may_be_stored_with_another_offset(easy: Round, tmp_path: Path, truth: TrueMasks) -> None:
+    shifted = Round(tmp_path / "shifted", replace(SETTINGS, hu_offset_asked="1024"))
+    shifted.add("one", 0.9, LIVER, 0, SPLEEN, 0)
+    plain = Round(tmp_path / "plain", replace(SETTINGS, hu_offset_asked="auto"))
+    plain.add("two", 0.4, 0, 0, 0, AORTA)
+    assert [case.kind for case in judge(truth, plain, shifted).cases] == ["plain", "shifted"]
 
 
 def test_a_case_without_any_organ_found_is_trusted_least(tmp_path: Path, truth: TrueMasks) -> None:

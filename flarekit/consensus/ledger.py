@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -172,11 +172,18 @@ def _parsed(path: Path) -> Iterator[tuple[RoundSettings, Record]]:
     for number, line in enumerate(text.rpartition("\n")[0].splitlines(), start=1):
         try:
             data = json.loads(line)
-            yield _READERS[data["version"]](data)
+            yield _reader(data["version"])(data)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"is no record of a ledger ({error})", where=f"{path}, line {number}", remedy=_START_ANEW
             ) from error
+
+
+def _reader(version: object) -> Callable[[dict[str, Any]], tuple[RoundSettings, Record]]:
+    """What reads a line of this version. Raises ValueError where nothing does."""
+    if version not in _READERS:
+        raise ValueError(f"a ledger of version {version}, and this flarekit reads {' and '.join(map(str, _READERS))}")
+    return _READERS[version]
 
 
 def _drop_torn_line(path: Path) -> None:

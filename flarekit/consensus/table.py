@@ -16,9 +16,9 @@ TABLE = "ledger.csv"
 def write_table(path: Path, settings: RoundSettings, records: Mapping[str, Record]) -> None:
     """Write the records, sorted by case, over a table that is there. Raises OutputError.
 
-    Scores that could not be had are empty. `case MODE` is a case's score by any mode, `MODE: ORGAN` the mean of an organ's
-    over members; `member NAME` and `member NAME: ORGAN` are single members' by the round's own. A member may be called
-    as an organ is, or a column.
+    Scores that could not be had are empty. `case MODE` is a case's score by any mode, `MODE: ORGAN` an organ's, the
+    mean over members; `member NAME` and `member NAME: ORGAN` are single members' by the round's own. A member may
+    be called as an organ is, or a column.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, _columns(settings, records), restval="", lineterminator="\n")

@@ -19,7 +19,7 @@ from flarekit.volumes import read_labels, require_same_grid
 
 logger = logging.getLogger(__name__)
 
-_OTHER_THINGS = ("round", "threshold", "hu_offset", "previous")  # settings that may differ between kinds
+_OTHER_THINGS = ("round", "threshold", "hu_offset_asked", "previous")  # settings that may differ between kinds
 
 
 @dataclass(frozen=True, kw_only=True)
