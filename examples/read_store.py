@@ -8,6 +8,8 @@ import sys
 import h5py
 import hdf5plugin  # noqa: F401  registers the filters that HDF5 decompresses with
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 store, case = sys.argv[1:]
 
 with h5py.File(f"{store}/{case}.h5") as file:
