@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,3 +117,55 @@ def test_what_another_run_finished_in_the_meantime_stays(run, cases, tmp_path, m
     outcome = run(cases / "a_0000.nii.gz", "-o", mask)
     assert outcome.code == 4 and "mask.nii.gz: exists already" in outcome.stderr
     assert mask.read_text() == "another run's" and mask.with_name("mask.json").read_text() == "{}"
+
+
+EVERYTHING = ("--uncertainty", "--save-probabilities", "--statistics")
+
+
+@pytest.mark.parametrize("options", [(), ("--split",)])
+def test_an_earlier_result_stays_where_the_new_one_cannot_be_written(run, cases, monkeypatch, options):
+    image, mask = cases / "a_0000.nii.gz", cases.with_name("results") / ("mask" if options else "mask.nii.gz")
+    assert run(image, "-o", mask, *EVERYTHING, *options).code == 0
+    before = contents(mask.parent)
+
+    def full(organs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("flarekit.pipeline.writing.statistics_table", full)
+    outcome = run(image, "-o", mask, *EVERYTHING, *options, "--no-propagation", "--overwrite")
+    assert outcome.code == 4 and "no space left" in outcome.stderr
+    assert str(mask.parent) in outcome.stderr and ".tmp-" not in outcome.stderr
+    assert contents(mask.parent) == before
+
+
+def test_a_killed_run_leaves_the_earlier_result_and_the_next_one_clears_up(run, cases):
+    image, mask = cases / "a_0000.nii.gz", cases.with_name("results") / "mask.nii.gz"
+    assert run(image, "-o", mask).code == 0
+    before = contents(mask.parent)
+    kill = "import os, signal; from flarekit.cli import main; from flarekit.pipeline import writing\n"
+    kill += "writing.itk_snap = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\nmain()"
+    command = [sys.executable, "-c", kill, "segment", str(image), "-o", str(mask), *MODELS, "--overwrite"]
+    assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
+    (left,) = (path for path in mask.parent.iterdir() if path.name not in before)
+    assert left.is_dir() and (left / "mask.nii.gz").is_file()
+    assert {name: text for name, text in contents(mask.parent).items() if name in before} == before
+    assert run(image, "-o", mask, "--overwrite").code == 0
+    assert contents(mask.parent).keys() == before.keys() and not left.exists()
+
+
+def test_a_run_that_is_stopped_while_files_come_into_place_is_gone_on_with(run, cases, monkeypatch):
+    image, mask = cases / "a_0000.nii.gz", cases.with_name("results") / "mask.nii.gz"
+    assert run(image, "-o", mask).code == 0
+
+    def stopped(source, target):
+        if Path(target) == mask.with_name("mask.ctbl"):
+            raise KeyboardInterrupt
+        return replace(source, target)
+
+    replace = os.replace
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", stopped)
+        assert run(image, "-o", mask, "--overwrite").code == 130
+    assert json.loads(mask.with_name("mask.json").read_text())["format"] == "flarekit-unfinished"
+    assert run(image, "-o", mask).code == 0, "nobody's finished files are in the way"
+    assert json.loads(mask.with_name("mask.json").read_text())["format"] == "flarekit-segmentation"

@@ -89,7 +89,7 @@ def segment_case(
 ) -> SegmentedCase:
     """Segment a file and write the mask, its JSON and what else is wanted.
 
-    Raises InputError, OutputError, CheckpointError or OutOfMemory; then no file of the case is left.
+    Raises InputError, OutputError, CheckpointError or OutOfMemory; then the folder is as it was.
     """
     overwrite = outputs.check(case.image, overwrite=overwrite)
     watch = Stopwatch()

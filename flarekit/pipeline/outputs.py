@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from flarekit.volumes.dicom import is_segmentation_file
 from flarekit.volumes.formats import SEGMENTATION_SUFFIX, names_segmentation, stem
 from flarekit.volumes.writing import require_writable_format
 
-UNFINISHED = {"format": "flarekit-unfinished", "version": 1}  # the JSON while its case is being written
+UNFINISHED = {"format": "flarekit-unfinished", "version": 1}  # the JSON while its case's files come into place
 _ODD = re.compile(r"[^\w.-]+")  # in a file's name
 
 
@@ -47,6 +47,11 @@ class OutputFiles:
     def sidecar(self) -> Path:
         """The JSON that says what the mask holds."""
         return self.mask / "segmentation.json" if self.config.split else self._beside(".json")
+
+    @property
+    def folder(self) -> Path:
+        """Where the JSON lies, and all other files or folders of them."""
+        return self.sidecar.parent
 
     @property
     def uncertainty(self) -> Path:
@@ -89,7 +94,11 @@ class OutputFiles:
     @property
     def names(self) -> list[str]:
         """Of all files but the JSON, as seen from its folder."""
-        return [path.relative_to(self.sidecar.parent).as_posix() for path in self.written]
+        return [path.relative_to(self.folder).as_posix() for path in self.written]
+
+    def within(self, folder: Path) -> OutputFiles:
+        """The same files in another folder."""
+        return replace(self, mask=folder if self.config.split else folder / self.mask.name)
 
     def check(self, image: Path | None, *, overwrite: bool) -> bool:
         """Whether what is there may be replaced: with `overwrite`, or where an interrupted run left it.
@@ -116,14 +125,12 @@ class OutputFiles:
             return None
         return found if isinstance(found, dict) else None
 
-    def remove_earlier(self) -> None:
-        """Remove what the JSON there lists of an earlier run and this one does not write. Raises OutputError."""
+    def earlier(self) -> list[Path]:
+        """What the JSON there lists of an earlier run and this one does not write."""
         listed = (self.report() or {}).get("outputs")
-        folder, keep = self.sidecar.parent, set(self.names)
-        for name in listed if isinstance(listed, list) else ():
-            if isinstance(name, str) and name not in keep and self._could_write(name):
-                with files.output_errors(folder / name):
-                    (folder / name).unlink()
+        names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+        keep = set(self.names)
+        return [self.folder / name for name in names if name not in keep and self._could_write(name)]
 
     def _require_format(self) -> None:
         """Raises OutputError where the mask's name is one of another format, or another DICOM file has it."""
@@ -145,7 +152,7 @@ class OutputFiles:
     def _could_write(self, name: str) -> bool:
         """Whether this is a file there, and called as those of a case with this JSON."""
         path = Path(name)
-        if ".." in path.parts or path.is_absolute() or not (self.sidecar.parent / path).is_file():
+        if ".." in path.parts or path.is_absolute() or not (self.folder / path).is_file():
             return False
         return self.config.split or path.parts[0].startswith(self.sidecar.stem)
 

@@ -1,9 +1,10 @@
-"""Writes what is known of a segmented case; until the last file is there, its JSON says that it is unfinished."""
+"""Writes what is known of a segmented case: all files beside their places first, then into them, the JSON last."""
 
 from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -50,64 +51,71 @@ def write_case(
 ) -> None:
     """All files of a case, `report` last as its JSON, with the time it took added. Raises OutputError.
 
-    With `overwrite`, files of an earlier run that are not written again go; without it, what another run wrote in the
-    meantime stays.
+    With `overwrite`, an earlier run's files stay until all of these lie beside them, complete; then they are replaced,
+    and those that are not written again go. Without it, what another run wrote in the meantime stays.
     """
     for path in (*outputs.written, outputs.sidecar):
         files.refuse_existing(path, overwrite=overwrite)
-    outputs.remove_earlier()
     watch = Stopwatch()
-    with unfinished(outputs):
+    with _no_empty_folder(outputs), files.folder_beside(outputs.sidecar, becomes=outputs.folder) as folder:
+        staged = outputs.within(folder)
         with watch.stage("write"):
-            write_files(outputs, volume, segmentation, report, maps or Maps(), overwrite=overwrite)
+            write_files(staged, volume, segmentation, report, maps or Maps())
         if outputs.config.report:
             with watch.stage("report"):
                 uncertainty = None if maps is None else maps.uncertainty
                 case = report_case(volume, segmentation, outputs.labels.model, report, uncertainty)
-                write_report(outputs.report_page, case, overwrite=overwrite)
+                write_report(staged.report_page, case)
         report["seconds"] |= watch.rounded()
-        files.write_json(outputs.sidecar, report, overwrite=True)
+        files.write_json(staged.sidecar, report)
+        _put_in_place(staged, outputs, overwrite=overwrite)
+
+
+def _put_in_place(staged: OutputFiles, outputs: OutputFiles, *, overwrite: bool) -> None:
+    """Renames alone, the JSON last: until it is there, the one in its place says that the case is unfinished."""
+    for path in (*outputs.written, outputs.sidecar):
+        files.refuse_existing(path, overwrite=overwrite)
+    earlier = outputs.earlier()
+    files.write_json(outputs.sidecar, UNFINISHED | {"outputs": outputs.names}, overwrite=True)
+    for source, target in zip((*staged.written, staged.sidecar), (*outputs.written, outputs.sidecar), strict=True):
+        with files.output_errors(target):
+            target.parent.mkdir(exist_ok=True)
+            os.replace(source, target)
+    for path in earlier:
+        with files.output_errors(path):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
-def unfinished(outputs: OutputFiles) -> Iterator[None]:
-    """Marks the case as unfinished while the block writes it; where that fails, nothing is left."""
-    files.write_json(outputs.sidecar, UNFINISHED | {"outputs": outputs.names}, overwrite=True)
+def _no_empty_folder(outputs: OutputFiles) -> Iterator[None]:
+    """Where the block fails, an empty folder of masks is not left."""
     try:
         yield
     except BaseException:
-        for path in (*outputs.written, outputs.sidecar):
-            path.unlink(missing_ok=True)
-        for folder in {path.parent for path in outputs.written if outputs.config.split or outputs.config.probabilities}:
-            with suppress(OSError):  # others' files lie there
-                folder.rmdir()
+        if outputs.config.split:
+            with suppress(OSError):  # an earlier run's files, or others', lie there
+                outputs.folder.rmdir()
         raise
 
 
 def write_files(
-    outputs: OutputFiles,
-    volume: Volume,
-    segmentation: Segmentation,
-    report: Mapping[str, Any],
-    maps: Maps,
-    *,
-    overwrite: bool,
+    outputs: OutputFiles, volume: Volume, segmentation: Segmentation, report: Mapping[str, Any], maps: Maps
 ) -> None:
     """All files but the JSON, which will hold `report`, and the page. Raises OutputError."""
-    _write_mask(outputs, volume, segmentation, report, overwrite)
+    _write_mask(outputs, volume, segmentation, report)
     if outputs.config.uncertainty and maps.uncertainty is not None:
-        write_map(outputs.uncertainty, volume.like(maps.uncertainty.steps), overwrite=overwrite)
+        write_map(outputs.uncertainty, volume.like(maps.uncertainty.steps))
     if maps.probabilities is not None:
         for c in outputs.labels.ids:
-            write_map(outputs.probability(c), volume.like(maps.probabilities.steps(c)), overwrite=overwrite)
+            write_map(outputs.probability(c), volume.like(maps.probabilities.steps(c)))
     if outputs.config.statistics:
-        files.write_text(outputs.statistics, statistics_table(report["organs"]), overwrite=overwrite)
+        files.write_text(outputs.statistics, statistics_table(report["organs"]))
     if outputs.config.preview:
-        draw_overlay(outputs.preview, volume, segmentation.classes, outputs.labels.model, overwrite=overwrite)
+        draw_overlay(outputs.preview, volume, segmentation.classes, outputs.labels.model)
     if outputs.config.tables:
         itk_snap_file, slicer_file = outputs.colour_tables
-        files.write_text(itk_snap_file, itk_snap(named(outputs.labels)), overwrite=overwrite)
-        files.write_text(slicer_file, slicer(named(outputs.labels)), overwrite=overwrite)
+        files.write_text(itk_snap_file, itk_snap(named(outputs.labels)))
+        files.write_text(slicer_file, slicer(named(outputs.labels)))
 
 
 def named(labels: WrittenLabels) -> tuple[NamedLabel, ...]:
@@ -147,17 +155,15 @@ def _listed(sides: Iterable[str]) -> str:
     return " ".join(side.replace(" ", "-") for side in sides) or "nowhere"
 
 
-def _write_mask(
-    outputs: OutputFiles, volume: Volume, segmentation: Segmentation, report: Mapping[str, Any], overwrite: bool
-) -> None:
+def _write_mask(outputs: OutputFiles, volume: Volume, segmentation: Segmentation, report: Mapping[str, Any]) -> None:
     if outputs.config.split:
-        _write_organs(outputs, volume, segmentation, overwrite)
+        _write_organs(outputs, volume, segmentation)
         return
     ids = volume.like(outputs.labels.to_ids(segmentation.classes))
     if outputs.config.dicom_seg:
-        write_segmentation(outputs.mask, ids, named(outputs.labels), _algorithm(report), overwrite=overwrite)
+        write_segmentation(outputs.mask, ids, named(outputs.labels), _algorithm(report))
     else:
-        write_labels(outputs.mask, ids, labels=named(outputs.labels), overwrite=overwrite)
+        write_labels(outputs.mask, ids, labels=named(outputs.labels))
 
 
 def _algorithm(report: Mapping[str, Any]) -> Algorithm:
@@ -172,13 +178,13 @@ def _algorithm(report: Mapping[str, Any]) -> Algorithm:
     )
 
 
-def _write_organs(outputs: OutputFiles, volume: Volume, segmentation: Segmentation, overwrite: bool) -> None:
+def _write_organs(outputs: OutputFiles, volume: Volume, segmentation: Segmentation) -> None:
     labels = {label.name: label for label in named(outputs.labels)}
     for c in outputs.labels.ids:
         own = labels[outputs.labels.model.names[c - 1]]
         mask = volume.like((segmentation.classes == c).astype(np.uint8))
         one = NamedLabel(id=1, name=own.name, colour=own.colour)
-        write_labels(outputs.organ(c), mask, labels=(one,), overwrite=overwrite)
+        write_labels(outputs.organ(c), mask, labels=(one,))
 
 
 def _red_green_blue(text: str) -> tuple[int, int, int]:
