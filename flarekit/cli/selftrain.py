@@ -18,7 +18,7 @@ app = typer.Typer(
     no_args_is_help=True, help="Train, label what is not labelled, add what can be trusted, and train again."
 )
 
-RUN_EPILOG = """Example: `flarekit selftrain run selftrain.toml`, with in this file
+RUN_EPILOG = """Example: `flarekit selftrain run selftrain.toml`, where the file holds
 
 `name = "mine"`
 
