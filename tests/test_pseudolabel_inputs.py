@@ -84,3 +84,35 @@ def test_masks_of_other_ids_do_not_get_into_one_folder(folders, run):
     assert outcome.code == 2 and "was made with another ids" in outcome.stderr
     assert np.unique(read_labels(folders / "out" / "labels" / "a.nii.gz").array).tolist() == [0, 1, 2]
     assert json.loads((folders / "out" / "dataset.json").read_text())["labels"]["pea"] == 2
+
+
+def test_a_round_before_that_is_called_as_a_member_is_refused(folders, run):
+    before = folders / "before" / "one" / "labels"
+    write_labels(before / "a.nii.gz", painted_volume().like(painted_classes()))
+    outcome = run(folders / "images", folders / "out", "--previous", before.parent)
+    assert outcome.code == 2 and "a member and the round before are both called 'one'" in outcome.stderr
+    assert outcome.stderr.count("\n") == 1 and not (folders / "out").exists()
+
+
+def statuses(out: Path) -> list[str]:
+    return [json.loads(line)["status"] for line in (out / "ledger.jsonl").read_text().splitlines()]
+
+
+def test_what_is_asked_for_later_and_fails_forgets_no_finished_case(folders, run):
+    out = folders / "out"
+    assert run(folders / "images", out, "--threshold", "0").code == 0
+    (folders / "two" / "labels" / "a.nii.gz").unlink()
+    outcome = run(folders / "images", out, "--threshold", "0", "--uncertainty", "--json")
+    assert outcome.code == 7 and "no label map for the case 'a'" in json.loads(outcome.stdout)["cases"][0]["reason"]
+    assert statuses(out) == ["kept"] and (out / "labels" / "a.nii.gz").exists()
+    (out / "labels" / "a.nii.gz").unlink()
+    assert run(folders / "images", out, "--threshold", "0").code == 7
+    assert statuses(out) == ["kept", "failed"]
+
+
+def test_an_image_for_nnunet_that_was_deleted_is_put_back(folders, run):
+    out = folders / "out"
+    assert run(folders / "images", out, "--layout", "nnunet", "--threshold", "0").code == 0
+    (out / "imagesTr" / "a_0000.nii.gz").unlink()
+    assert run(folders / "images", out, "--layout", "nnunet", "--threshold", "0").code == 0
+    assert (out / "imagesTr" / "a_0000.nii.gz").exists()

@@ -19,11 +19,13 @@ from flarekit.consensus.ledger import FAILED, KEPT, REJECTED, Ledger, Record, Ro
 from flarekit.consensus.members import MaskSource, Member, MemberSource, say_where_preprocessing_differs
 from flarekit.consensus.outputs import REJECTED_MASKS, UNCERTAINTY, Outputs
 from flarekit.consensus.table import TABLE, write_table
+from flarekit.data import nnunet
 from flarekit.data.digest import digest
 from flarekit.data.layouts import CaseFiles
-from flarekit.errors import FlarekitError, InputError, OutputError
+from flarekit.errors import FlarekitError, InputError, OutputError, UsageError
 from flarekit.files import remove_leftovers
 from flarekit.labels import LabelSet
+from flarekit.lock import held
 from flarekit.parallel import Lost, run_cases
 from flarekit.volumes import read_volume
 
@@ -69,12 +71,21 @@ class Round:
             combine=config.combine,
             mode=config.score,
             per_organ=config.per_organ,
+            certainty=config.certainty,
             layout=config.layout,
             backend=self.backend,
             hu_offset_asked=" ".join(sorted({str(case.hu_offset) for case in cases})),
             previous=self.previous.name if self.previous else None,
             ids=self.outputs.labels.ids,
         )
+
+    def refuse_namesakes(self) -> None:
+        """Raises UsageError where the ledger could not tell the round before from a member."""
+        if self.previous is not None and self.previous.name in [source.entry.name for source in self.sources]:
+            raise UsageError(
+                f"a member and the round before are both called {self.previous.name!r}",
+                remedy="Call the member otherwise: --predictions NAME=FOLDER.",
+            )
 
     def refuse_inputs(self, cases: Sequence[CaseFiles]) -> None:
         """Raises OutputError where what is read would be written over."""
@@ -95,11 +106,13 @@ def run_round(
 
     `workers` and `scheduler` are as `flarekit.parallel.run_cases` takes them; each process loads the members once. A
     case that cannot be labelled is recorded as failed, and tried again by a later run. `overwrite` starts anew.
-    Raises InputError or UsageError when the ledger there was made otherwise, OutputError when nothing can be
-    written, when masks lie there that no ledger knows of, or when what is read lies where masks are written, and what
-    members raise that cannot be opened.
+    Raises InputError or UsageError when the ledger there was made otherwise, UsageError when a member is called as the
+    round before is, OutputError when nothing can be written, when another process labels the round, when masks lie
+    there that no ledger knows of, or when what is read lies where masks are written, and what members raise that cannot
+    be opened.
     """
     round_ = replace(round_, output=round_.output.absolute())  # workers may stand in other folders
+    round_.refuse_namesakes()
     round_.refuse_inputs(cases)
     try:
         members = _open(round_.sources, round_.labels, round_.previous, _threads(workers))
@@ -107,12 +120,13 @@ def run_round(
         del members
         if workers or scheduler:
             _open.cache_clear()
-        round_.outputs.prepare(overwrite=overwrite)
-        ledger = Ledger(round_.outputs.ledger, round_.settings(cases))
-        try:
-            return _label_all(cases, round_, ledger, workers, scheduler)
-        finally:
-            _finish(round_.outputs, ledger)
+        with held(round_.outputs.lock, "labelling this round", OutputError):
+            round_.outputs.prepare(overwrite=overwrite)
+            ledger = Ledger(round_.outputs.ledger, round_.settings(cases))
+            try:
+                return _label_all(cases, round_, ledger, workers, scheduler)
+            finally:
+                _finish(round_.outputs, ledger)
     finally:
         _open.cache_clear()
 
@@ -134,7 +148,7 @@ def _label_all(
     outcomes = []
     for task, result in tqdm(done, total=len(tasks), desc="pseudolabel", unit="case", disable=None, leave=False):
         if isinstance(result, Lost):
-            result = Record(case=task.case.name, status=FAILED, reason=f"{task.case.image.name}: {result.reason}")
+            result = _failed(task, round_, f"{task.case.image.name}: {result.reason}")
         if isinstance(result, Record):
             ledger.append(result)
             result = _outcome(result, result.status)
@@ -192,7 +206,14 @@ def _is_done(known: Record, case: CaseFiles, round_: Round) -> bool:
     config = round_.config
     wanted = [known.mask] if known.kept or config.write_rejected else []
     wanted += [known.uncertainty] if config.uncertainty else []
-    return all(name is not None and os.path.exists(round_.output / name) for name in wanted)
+    files = [None if name is None else round_.output / name for name in wanted]
+    files += [image for file in files if file is not None for image in nnunet.images_of(file)]
+    return all(file is not None and os.path.exists(file) for file in files)
+
+
+def _still_holds(known: Record, folder: Path) -> bool:
+    """Whether a record is of a case that was labelled, and the mask it names is there."""
+    return known.status != FAILED and (known.mask is None or os.path.exists(folder / known.mask))
 
 
 def _changed(path: Path, what: str) -> InputError:
@@ -260,8 +281,13 @@ def _record(case: CaseFiles, labelled: LabelledCase, round_: Round) -> Record:
     )
 
 
-def _failed(task: _Task, round_: Round, reason: str) -> Record:
-    """The record of a case that cannot be labelled; files are called by their names, without their folders."""
+def _failed(task: _Task, round_: Round, reason: str) -> Record | CaseOutcome:
+    """The record of a case that cannot be labelled; files are called by their names, without their folders.
+
+    Where a record that is there still tells the truth, what is asked for beyond it failed alone, and the record stays.
+    """
+    if task.known is not None and _still_holds(task.known, round_.output):
+        return CaseOutcome(case=task.case.name, status=FAILED, reason=reason)
     sources = [source for source in (*round_.sources, round_.previous) if isinstance(source, MaskSource)]
     folders = {task.case.image.parent, round_.output, *(folder for source in sources for folder in source.folders)}
     for folder in sorted(folders - {Path(os.sep)}, key=lambda folder: -len(str(folder))):
