@@ -17,7 +17,7 @@ LAYERS = (
     {"checkpoints"},
     {"models", "data", "check"},
     {"ops", "volumes"},
-    {"errors", "labels", "renumbering", "config", "files", "parallel"},
+    {"errors", "labels", "renumbering", "config", "files", "lock", "parallel"},
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 HEAVY = {"torch", "timm", "SimpleITK", "nibabel", "h5py", "matplotlib", "scipy", "accelerate", "triton"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import random
@@ -18,6 +20,7 @@ from segmentation_doubles import ORGANS, painted_classes, painted_volume
 from flarekit.config.consensus import ConsensusConfig
 from flarekit.consensus import MaskSource, Round, order, read_ledger, run_round
 from flarekit.data.layouts import CaseFiles, find_cases
+from flarekit.errors import OutputError
 from flarekit.volumes import read_labels, write_labels, write_volume
 
 NAMES = [f"case{number}" for number in range(6)]
@@ -119,3 +122,27 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(cases, full_disk, run_cli):
     assert outcome.code == 0, outcome.stderr
     assert json.loads(outcome.stdout)["counts"]["skipped"] >= 1
     assert_complete(out)
+
+
+def test_two_processes_do_not_label_one_round(cases):
+    out = cases / "out"
+    out.mkdir()
+    script = "import sys; from pathlib import Path\n"
+    script += "from flarekit.errors import OutputError; from flarekit.lock import held\n"
+    script += "with held(Path(sys.argv[1]), 'labelling this round', OutputError):\n"
+    script += "    print('held', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", script, str(out / "pseudolabel.lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(OutputError, match=f"out: process {other.pid} is labelling this round"):
+            run_round(images(cases)[:1], plan(cases, out), overwrite=True)
+        assert [path.name for path in out.iterdir()] == ["pseudolabel.lock"]
+    assert [outcome.status for outcome in run_round(images(cases)[:1], plan(cases, out))] == ["kept"]
+
+
+def test_where_the_file_system_knows_no_locks_a_round_is_labelled_without(cases, monkeypatch):
+    def no_locks(*arguments):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "lockf", no_locks)
+    assert [outcome.status for outcome in run_round(images(cases)[:1], plan(cases, cases / "out"))] == ["kept"]

@@ -43,6 +43,11 @@ class Outputs:
         return self.folder / LEDGER
 
     @property
+    def lock(self) -> Path:
+        """The file that the process holds which labels the round."""
+        return self.folder / "pseudolabel.lock"
+
+    @property
     def masks(self) -> str:
         """The folder of the kept masks, by its name."""
         return nnunet.LABELS if self.layout == "nnunet" else PLAIN_MASKS
