@@ -287,7 +287,7 @@ def test_a_run_older_than_a_setting_goes_on_without_it_and_with_no_other_value(
     config: SelftrainConfig, place: Path
 ) -> None:
     work = Workplace(config.folder)
-    work.open(config)
+    write_state(work.folder, replace(work.open(config), step="storing cases"))
     lines = work.config.read_text().splitlines()
     work.config.write_text("\n".join(line for line in lines if not line.startswith("field_of_view")))
     narrow = replace(config.training, augmentation=replace(config.training.augmentation, field_of_view=0.6))
@@ -465,3 +465,51 @@ def test_status_of_a_folder_without_a_run_and_of_a_damaged_one(place: Path, run_
     (place / "selftrain" / "rounds.json").write_text('{"format": "flarekit-selftrain", "version": 9}')
     damaged = run_cli("selftrain", "status")
     assert damaged.code == 3 and "unknown format flarekit-selftrain version 9" in damaged.stderr
+
+
+def with_predictions(*folders: str) -> tuple[str, str]:
+    return "threshold = 0.0", f"threshold = 0.0\npredictions = [{', '.join(map(repr, folders))}]"
+
+
+def test_a_table_that_is_spelt_wrong_is_told_what_tables_there_are(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"unknown settings \['trian'\]; known are .*'rounds', 'test', 'train'\]"):
+        read_selftrain(write_config(tmp_path, ("[train]", "[trian]")))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code", "said"),
+    [
+        (('["data/unlabelled"]', '["data/unlabeled"]'), 3, "data/unlabeled: does not exist"),
+        (("models = 2", 'models = 2\nfirst = ["a@1", "b@1"]'), 5, "unknown checkpoint 'a@1'"),
+        (with_predictions("nowhere"), 3, "nowhere: is no folder of label maps"),
+        (with_predictions("theirs"), 2, "'theirs' have no organ 'bar'"),
+        (with_predictions("x=theirs", "x=data"), 2, "label maps that vote have a name each"),
+        (with_predictions("round-1=data"), 2, "and none a round's, got round-1"),
+    ],
+)
+def test_what_is_wrong_is_found_before_anything_is_done_and_may_be_put_right(
+    place: Path, doubles: Doubles, run_cli, wrong: tuple[str, str], code: int, said: str
+) -> None:
+    (place / "theirs").mkdir()
+    labels = {"background": 0} | {name: number for number, name in enumerate(ORGANS.names[:-1], start=1)}
+    write_json(place / "theirs" / "dataset.json", {"labels": labels})
+    outcome = run_cli("selftrain", "run", write_config(place, wrong).name)
+    assert outcome.code == code and said in outcome.stderr and outcome.stderr.count("\n") == 1, outcome.stderr
+    assert not (place / "rounds" / "stores").exists()
+    assert run(place, run_cli)["step"] == "done"
+
+
+def test_rounds_that_are_compared_keep_the_rejected_masks_for_it(place: Path) -> None:
+    config = read_selftrain(write_config(place))
+    unstable = replace(config, consensus=replace(config.consensus, score="instability"))
+    for previous in (None, object()):
+        assert _consensus(unstable, previous).write_rejected  # type: ignore[arg-type]
+    assert not _consensus(config, None).write_rejected
+
+
+def test_damaged_scores_are_named(place: Path, doubles: Doubles, run_cli) -> None:
+    run(place, run_cli, more='[test]\ncases = ["data/test"]\n')
+    (place / "rounds" / "test" / "mine-r1-m1@1" / "test0.json").write_text('{"case": "test0", "dice": null}')
+    outcome = run_cli("selftrain", "status", "rounds")
+    assert outcome.code == 3 and "test0.json: is no case's scores" in outcome.stderr
+    assert outcome.stderr.count("\n") == 1

@@ -149,8 +149,8 @@ def read_selftrain(path: Path) -> SelftrainConfig:
 
 
 def _from_tables(data: Mapping[str, Any]) -> SelftrainConfig:
-    if internal := sorted(set(data) & set(_INTERNAL)):
-        raise ValueError(f"unknown settings {internal}; known are {_tables()}")
+    if unknown := sorted(set(data) - set(_tables())):
+        raise ValueError(f"unknown settings {unknown}; known are {_tables()}")
     config = toml.from_dict(SelftrainConfig, {key: value for key, value in data.items() if key not in _OPTIONS})
     train, consensus = _sorted("train", data), _sorted("consensus", data)
     loop = toml.from_dict(LoopConfig, train["loop"], prefix="train.")

@@ -18,11 +18,11 @@ from flarekit.data.apart import require_apart
 from flarekit.data.layouts import CaseFiles
 from flarekit.files import output_errors, write_text
 from flarekit.selftrain.comparison import markdown
-from flarekit.selftrain.labelling import label_cases
+from flarekit.selftrain.labelling import check_predictions, label_cases
 from flarekit.selftrain.report import gains_of, tested_arms
 from flarekit.selftrain.state import Control, RoundState, RunState, TrainedModel, write_state
 from flarekit.selftrain.stopping import reason_to_stop
-from flarekit.selftrain.storing import ROLES, store_cases, stored_unlabelled
+from flarekit.selftrain.storing import ROLES, organs_of, store_cases, stored_unlabelled
 from flarekit.selftrain.testing import cases_to_test, score_checkpoint, unscored
 from flarekit.selftrain.training import (
     given_model,
@@ -77,13 +77,15 @@ class _Cycle:
         self._keep(replace(self.state, step=step))
 
     def check(self) -> None:
-        """Raises now what would end the run hours later: a checkpoint or a test label map that is not there."""
+        """Raises now what would end the run hours later: checkpoints, cases or label maps that are not there."""
         for name in self.config.run.init.split(",") if self.config.run.init else ():
             self.registry.card(name.strip())
         for number, name in enumerate(self.config.rounds.first, start=1):
             say_where_fold_was_seen(self.registry.card(name, kind="reference"), name, number, self.config)
         if self.config.labelling.propagation_model:
             self.registry.card(self.config.labelling.propagation_model, kind="propagation")
+        if not self.state.stored:
+            check_predictions(self.config, organs_of(self.config.data), self.place)
         if self.config.test:
             cases_to_test(self.config)
 

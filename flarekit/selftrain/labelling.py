@@ -12,8 +12,9 @@ from flarekit.consensus import CheckpointSource, MaskSource, MemberSource, Round
 from flarekit.consensus.ledger import FAILED, KEPT, LEDGER, REJECTED
 from flarekit.consensus.members import common_labels, order
 from flarekit.data.layouts import CaseFiles
+from flarekit.errors import UsageError
 from flarekit.files import sha256
-from flarekit.labels import FLARE22
+from flarekit.labels import FLARE22, LabelSet
 from flarekit.pipeline.member import ChainSource
 from flarekit.selftrain.state import RoundLabels, RoundState
 from flarekit.selftrain.workplace import Workplace
@@ -56,6 +57,21 @@ def label_cases(
     )
 
 
+def check_predictions(config: SelftrainConfig, labels: LabelSet, place: Workplace) -> None:
+    """Raises now what would end the first labelling, after hours: InputError or UsageError on label maps that vote."""
+    sources = [MaskSource.of(text) for text in config.labelling.predictions]
+    names = [source.name for source in sources]
+    rounds = {place.labels(number) for number in range(1, config.rounds.number + 1)}
+    if len(set(names) - rounds) < len(names):
+        raise UsageError(
+            f"label maps that vote have a name each, and none a round's, got {', '.join(names)}",
+            where="consensus.predictions",
+            remedy='Write "NAME=FOLDER".',
+        )
+    for source in sources:
+        source.open(labels)
+
+
 def _members(round_: RoundState, config: SelftrainConfig, device: str) -> list[MemberSource]:
     names, labelling = [model.checkpoint for model in round_.models], config.labelling
     options = {"device": device, "backend": labelling.backend, "challenge": config.run.challenge}
@@ -66,6 +82,8 @@ def _members(round_: RoundState, config: SelftrainConfig, device: str) -> list[M
 
 
 def _consensus(config: SelftrainConfig, previous: MaskSource | None) -> ConsensusConfig:
-    if config.consensus.score == "instability" and previous is None:
-        return replace(config.consensus, score=NO_PREVIOUS)
-    return config.consensus
+    if config.consensus.score != "instability":
+        return config.consensus
+    # A case that was rejected once would else have nothing to be compared with, and be rejected for ever.
+    compared = replace(config.consensus, write_rejected=True)
+    return compared if previous is not None else replace(compared, score=NO_PREVIOUS)

@@ -12,6 +12,7 @@ from flarekit.data.layouts import CaseFiles, CaseList, find_cases
 from flarekit.data.preprocess import FAILED, preprocess, store_case
 from flarekit.data.store import SliceStore, StoreConfig
 from flarekit.errors import InputError
+from flarekit.labels import LabelSet
 from flarekit.selftrain.workplace import Workplace
 from flarekit.volumes.hu import parse_offset
 
@@ -29,6 +30,12 @@ def store_cases(config: DataConfig, place: Workplace) -> None:
     for role in ROLES:
         if getattr(config, role):
             _store(role, cases_of(config, role), place.store(role), config.workers)
+
+
+def organs_of(config: DataConfig) -> LabelSet:
+    """The organs of the labelled cases. Raises InputError where any role's cases are not there."""
+    found = {role: cases_of(config, role) for role in ROLES if getattr(config, role)}
+    return found["labelled"].labels
 
 
 def cases_of(config: DataConfig, role: str) -> CaseList:

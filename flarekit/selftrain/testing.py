@@ -115,8 +115,8 @@ def _file(place: Workplace, reference: str, case: CaseFiles) -> Path:
 def _read(path: Path) -> CaseScores:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        return CaseScores(case=data["case"], dice=data["dice"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return CaseScores(case=data["case"], dice={organ: float(dice) for organ, dice in data["dice"].items()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"is no case's scores ({error})", where=path, remedy="Delete it, and run `flarekit selftrain run` again."
         ) from error

@@ -71,12 +71,13 @@ class Workplace:
         return self.folder / "test" / checkpoint
 
     def open(self, config: SelftrainConfig) -> RunState:
-        """The state to go on from; of a new run the first one.
+        """The state to go on from; of a new run, and of one that was refused before it did anything, the first one.
 
         Raises UsageError when the folder holds a run with other settings, InputError when what it holds is damaged,
         OutputError when nothing can be written.
         """
-        if not (self.folder / FILE).exists():
+        known = read_state(self.folder) if (self.folder / FILE).exists() else None
+        if known is None or known == RunState(name=known.name):
             state = RunState(name=config.name)
             self._write_config(config)
             write_state(self.folder, state)
@@ -90,7 +91,7 @@ class Workplace:
                 remedy="Go on with the same settings, or name another folder.",
             )
         self._write_config(config)
-        return read_state(self.folder)
+        return known
 
     def _write_config(self, config: SelftrainConfig) -> None:
         write_text(self.config, f"{toml.dumps(toml.to_dict(config))}\n", overwrite=True)
