@@ -1,4 +1,4 @@
-"""What the README, docs/ and the examples under `--help` name exists: commands, options, files and headings."""
+"""What the README, the pages of examples/ and the examples under `--help` name exists: commands, options, files and headings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from flarekit.cli.commands import app
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples" / "README.md")
+PAGES = (ROOT / "README.md", *sorted((ROOT / "examples").glob("*.md")))
 TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 FLAREKIT = typer.main.get_command(app)
