@@ -11,13 +11,16 @@ import resource
 import struct
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from dicom_files import compressed, ct_slice, enhanced_ct, save, segmentation
+from dicom_files import compressed, ct_slice, enhanced_ct, group, save, segmentation, write_series
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from flarekit.errors import FlarekitError
+from flarekit.volumes import Volume, read_volume
 from flarekit.volumes.dicom import read_dicom, read_dicom_labels
 
 ROOM_BYTES = 600 << 20  # beside what the process takes before it begins
@@ -31,7 +34,7 @@ def seeds(folder: Path) -> dict[str, bytes]:
     files = {"plain": ct_slice(values, 0), "enhanced": enhanced_ct()}
     for kind in ("RLE", "JPEG", "JPEG2000"):
         files[kind] = compressed(ct_slice(values, 0), kind, folder)
-    files["segmentation"] = segmentation(np.ones((3, 5, 6)), (0, 1, 2), (1, 1, 2))
+    files["segmentation"] = segmentation_naming_slices()
     contents = {name: save(ds, folder / name).read_bytes() for name, ds in files.items()}
     for name, syntax in (("implicit", ImplicitVRLittleEndian), ("big", ExplicitVRBigEndian)):
         ds = ct_slice(values.astype(">i2") if name == "big" else values, 0)
@@ -39,6 +42,16 @@ def seeds(folder: Path) -> dict[str, bytes]:
     with zipfile.ZipFile(folder / "zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a/IM1", contents["plain"])
     return contents | {"zip": (folder / "zip").read_bytes()}
+
+
+def segmentation_naming_slices() -> FileDataset:
+    """One whose frames name slices of the CT that it is read on."""
+    seg = segmentation(np.ones((3, 5, 6)), (0, 1, 2), (1, 1, 2))
+    for number, frame in enumerate(seg.PerFrameFunctionalGroupsSequence, 1):
+        source = Dataset()
+        source.ReferencedSOPInstanceUID = f"1.2.3.{number}"
+        frame.update(group(DerivationImageSequence=group(SourceImageSequence=source)))
+    return seg
 
 
 def mutated(content: bytes, rng: np.random.Generator) -> bytes:
@@ -67,10 +80,11 @@ def mutated(content: bytes, rng: np.random.Generator) -> bytes:
     return bytes(data)
 
 
-def attempt(path: Path) -> str:
-    """What came of reading the file both as a CT and as labels."""
+def attempt(path: Path, ct: Volume) -> str:
+    """What came of reading the file as a CT, as labels, and as labels of a CT."""
     outcomes = []
-    for read, target in ((read_dicom, path if path.suffix else path.parent), (read_dicom_labels, path)):
+    on_ct = partial(read_dicom_labels, like=ct)
+    for read, target in ((read_dicom, path if path.suffix else path.parent), (read_dicom_labels, path), (on_ct, path)):
         try:
             read(target)
             outcomes.append("read")
@@ -82,7 +96,7 @@ def attempt(path: Path) -> str:
 def main(folder: Path, count: int, seed: int) -> None:
     """Read `count` mutations of every kind of file and print how often what came of it."""
     faulthandler.enable()
-    contents = seeds(folder)
+    contents, ct = seeds(folder), read_volume(write_series(folder / "ct"))
     scratch = folder / "scratch"
     scratch.mkdir()
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -93,7 +107,7 @@ def main(folder: Path, count: int, seed: int) -> None:
         for number in range(count):
             rng = np.random.default_rng((seed, number, len(content)))
             path.write_bytes(mutated(content, rng))
-            tally[attempt(path)] += 1
+            tally[attempt(path, ct)] += 1
         path.unlink()
         print(name, dict(tally), flush=True)
 

@@ -11,7 +11,9 @@ from segmentation_doubles import publish_tiny
 
 from flarekit.data.layouts import find_cases
 from flarekit.data.store import SliceStore
-from flarekit.volumes import read_labels, read_volume, require_same_grid
+from flarekit.evaluation.cases import pair_cases, score_pairs
+from flarekit.labels import FLARE22
+from flarekit.volumes import read_labels, read_volume, require_same_grid, write_labels
 
 
 def statuses(run_cli, *arguments):
@@ -86,3 +88,14 @@ def test_propagate_takes_a_dicom_segmentation_for_the_drawing(run_cli, tmp_path)
     outcome = run_cli(*command, "--model", "prop", "--device", "cpu", "--series", "3")
     assert outcome.code == 0, outcome.stderr
     assert np.array_equal(read_labels(tmp_path / "mask.nii.gz").array[1], drawn[1])
+
+
+def test_a_dicom_segmentation_is_scored_on_the_grid_of_the_label_map_beside_it(tmp_path):
+    ct = read_volume(write_series(tmp_path / "ct"))
+    masks = np.zeros((2, *HU.shape[1:]), bool)
+    masks[:, 1:4, 2:5] = True
+    seg = save(segmentation(masks, (1, 2), (1, 1)), tmp_path / "seg.dcm")
+    write_labels(tmp_path / "mask.nii.gz", read_labels(seg, like=ct))
+    for predicted, true in ((seg, tmp_path / "mask.nii.gz"), (tmp_path / "mask.nii.gz", seg)):
+        (scores,) = score_pairs(pair_cases(predicted, true), FLARE22)
+        assert scores.dice["liver"] == 1

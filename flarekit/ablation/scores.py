@@ -64,7 +64,8 @@ def require_same_cases(folder: Path, cases: Sequence[Pair], labels: LabelSet) ->
 
 
 def _require_readable(case: Pair, labels: LabelSet) -> None:
-    image, true = read_volume(case.predicted), read_labels(case.true)
+    image = read_volume(case.predicted)
+    true = read_labels(case.true, like=image)
     require_same_grid(image, true)
     labels.to_classes(true.array, where=case.true)
 

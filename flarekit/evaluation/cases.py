@@ -19,6 +19,7 @@ from flarekit.evaluation.rules import ScoringRules
 from flarekit.labels import LabelSet
 from flarekit.parallel import Lost, run_cases
 from flarekit.volumes import Volume, read_labels, require_same_grid
+from flarekit.volumes.dicom import is_segmentation_file
 from flarekit.volumes.formats import SUFFIXES, stem
 
 logger = logging.getLogger(__name__)
@@ -101,8 +102,16 @@ def score_pairs(
 
 
 def score_pair(pair: Pair, labels: LabelSet, labelled: LabelledOrgans, rules: ScoringRules) -> CaseScores:
-    """The scores of a case from its files. Raises InputError when they cannot be read or lie on different grids."""
-    predicted, true = (_read_classes(path, labels) for path in (pair.predicted, pair.true))
+    """The scores of a case from its files. Raises InputError when they cannot be read or lie on different grids.
+
+    Of the two, a DICOM-SEG is laid on the other's grid: it leaves empty slices out.
+    """
+    if is_segmentation_file(pair.true):
+        predicted = _read_classes(pair.predicted, labels)
+        true = _read_classes(pair.true, labels, like=predicted)
+    else:
+        true = _read_classes(pair.true, labels)
+        predicted = _read_classes(pair.predicted, labels, like=true)
     require_same_grid(predicted, true)
     scores = score_volumes(pair.name, predicted, true, labels.names, rules)
     return scores.only({labels.names[c - 1] for c in labelled.of(pair.name)})
@@ -119,8 +128,8 @@ def _found(pair: Pair, result: CaseScores | FailedCase | Lost) -> CaseScores | F
     return FailedCase(case=pair.name, error=result.reason) if isinstance(result, Lost) else result
 
 
-def _read_classes(path: Path, labels: LabelSet) -> Volume:
-    volume = read_labels(path)
+def _read_classes(path: Path, labels: LabelSet, *, like: Volume | None = None) -> Volume:
+    volume = read_labels(path, like=like)
     return volume.like(labels.to_classes(volume.array, where=path))
 
 
