@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from flarekit.consensus.vote import Decision, Vote, decide, mean_probabilities
+from flarekit.consensus.vote import Decision, Vote, certain_alone, decide, mean_probabilities
 from flarekit.labels import IGNORE
 
 
@@ -88,3 +88,18 @@ def test_the_mean_is_over_those_who_vote():
     torch.testing.assert_close(mean.sum(dim=0), torch.ones(1, 3))
     nobody = mean_probabilities([sure(IGNORE), sure(IGNORE)], 4)
     torch.testing.assert_close(nobody, torch.full((4, 1, 1), 0.25))
+
+
+def test_a_voxel_is_as_certain_as_the_members_are_of_its_own_class():
+    votes = [unsure(STRONG, WEAK, STRONG), unsure(STRONG, WEAK, WEAK), sure(2, IGNORE, 2)]
+    consensus, mean = decide(votes, 3, "probabilities").consensus, mean_probabilities(votes, 3)
+    assert consensus.tolist() == [[2, 1, 2]]  # with 2.8 / 3, 0.55 of two that vote, and 2.35 / 3
+    assert certain_alone(consensus, mean, 0.0).tolist() == [[2, 1, 2]]
+    assert certain_alone(consensus, mean, 0.54).tolist() == [[2, 1, 2]]
+    assert certain_alone(consensus, mean, 0.56).tolist() == [[2, IGNORE, 2]]
+    assert certain_alone(consensus, mean, 0.8).tolist() == [[2, IGNORE, IGNORE]]
+
+
+def test_of_a_voxel_that_nobody_votes_on_nothing_is_certain():
+    votes = [sure(IGNORE), sure(IGNORE)]
+    assert certain_alone(decide(votes, 3, "majority").consensus, mean_probabilities(votes, 3), 0.0).tolist() == [[IGNORE]]

@@ -136,6 +136,27 @@ def test_a_batch_has_its_shapes_and_names(labelled: list[NetworkCase], unlabelle
     assert batch.images.min() >= 0 and batch.images.max() <= 1
 
 
+def test_slices_with_pseudo_labels_take_the_place_of_unlabelled_ones(
+    labelled: list[NetworkCase], unlabelled: list[NetworkCase], tmp_path: Path
+) -> None:
+    pseudo = cases_of(write_store(tmp_path / "pseudo", seed=2))
+    config = CPSConfig(labelled_batch=2, unlabelled_batch=3, pseudo_batch=1)
+    plain = CPSBatches(labelled, unlabelled, ORGANS, config)[5]
+    assert len(plain.images) == 2 and len(plain.unlabelled) == 3  # there are none
+    mixed = CPSBatches(labelled, unlabelled, ORGANS, config, pseudo=pseudo)[5]
+    assert mixed.images.shape[0] == mixed.classes.shape[0] == mixed.looked_for.shape[0] == 3
+    assert torch.equal(mixed.images[:2], plain.images) and torch.equal(mixed.unlabelled, plain.unlabelled[1:])
+    assert mixed.names[2].split()[0] in {case.name for case in pseudo}
+    whole = CPSBatches(labelled, unlabelled, ORGANS, replace(config, pseudo_batch=3), pseudo=pseudo)[5]
+    assert len(whole.images) == 5 and len(whole.unlabelled) == 0
+
+
+@pytest.mark.parametrize("count", [0, 4])
+def test_pseudo_labelled_slices_are_among_the_unlabelled_ones(count: int) -> None:
+    with pytest.raises(ValueError, match="pseudo_batch is 1 to 3"):
+        CPSConfig(unlabelled_batch=3, pseudo_batch=count)
+
+
 def test_a_batch_is_the_same_in_any_number_of_processes(
     labelled: list[NetworkCase], unlabelled: list[NetworkCase]
 ) -> None:

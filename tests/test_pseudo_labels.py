@@ -18,7 +18,9 @@ from training_stores import ORGANS, SHAPES, blobs, write_store
 from flarekit.checkpoints import Card, Provenance, Registry
 from flarekit.config.preprocessing import PreprocessingConfig
 from flarekit.config.run import Stores
+from flarekit.config.training import CPSConfig
 from flarekit.consensus.ledger import MemberEntry
+from flarekit.data.datasets import ALL
 from flarekit.data.network_case import NetworkCase
 from flarekit.data.overlay import Overlay, write_overlay
 from flarekit.data.store import SliceStore
@@ -29,6 +31,7 @@ from flarekit.models import build
 from flarekit.training import pseudo_labels
 from flarekit.training.data import TrainingData, gather
 from flarekit.training.runs import train as run_training
+from flarekit.training.tasks import training_of
 
 __all__ = ["workplace"]
 
@@ -82,6 +85,18 @@ def test_a_kept_mask_makes_its_case_a_labelled_one(stores: Path) -> None:
     classes = case.classes([3, 4])
     assert (classes[0] == 3).sum() == 44 and (classes[0] == IGNORE).sum() == 22
     assert case.store.case("case10").label_voxels is None
+
+
+def test_cases_with_pseudo_labels_may_stand_apart_from_those_with_true_ones(stores: Path) -> None:
+    data = gathered(stores, write_pseudo_labels(stores / "pseudo", stores / "unlabelled", masks()))
+    true, pseudo = data.by_trust()
+    assert [case.name for case in true] == ["case00", "case01", "case02"]
+    assert [case.name for case in pseudo] == list(NAMES)
+    networks = {"transunet": torch.nn.Identity(), "deeplabv3plus": torch.nn.Identity()}
+    apart = training_of(CPSConfig(crop=32, pseudo_batch=1)).make_task(networks, data, ALL).batches
+    assert len(apart.labelled) == 3 and len(apart.pseudo) == 3 and len(apart[0].images) == 3
+    joined = training_of(CPSConfig(crop=32)).make_task(networks, data, ALL).batches
+    assert len(joined.labelled) == 6 and len(joined[0].images) == 2
 
 
 def test_a_mask_without_any_organ_teaches_nothing(stores: Path) -> None:

@@ -123,6 +123,17 @@ def test_an_organ_that_only_one_member_sees_is_ignored_where_it_sees_it(cases, t
     assert np.array_equal(ids == 255, painted_classes() == 2)
 
 
+def test_voxels_that_members_are_not_certain_of_are_ignored_and_scored_all_the_same(cases, tmp_path):
+    members, out, all_of_it = readers((), (2,), ()), tmp_path / "out", tmp_path / "all"
+    run(cases[:1], out, members, threshold=0.8, certainty=0.75)  # the pea has 2 / 3
+    ids = read_labels(out / "labels" / "a.nii.gz").array
+    assert np.array_equal(ids == 255, painted_classes() == 2)
+    assert np.array_equal(ids == ORGANS.ids[0], painted_classes() == 1)
+    run(cases[:1], all_of_it, members, threshold=0.8)
+    assert records(out)["a"]["certainty"] == 0.75 and records(all_of_it)["a"]["certainty"] == 0.0
+    assert records(out)["a"]["case_scores"] == records(all_of_it)["a"]["case_scores"]
+
+
 def test_uncertainty_is_high_where_members_differ_and_nowhere_else(cases, tmp_path):
     out = tmp_path / "out"
     run(cases[:1], out, readers((), (2,)), uncertainty=True, threshold=0.0)

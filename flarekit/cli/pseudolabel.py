@@ -19,6 +19,7 @@ from flarekit.cli.options import (
     device_for,
 )
 from flarekit.cli.pseudolabel_options import (
+    Certainty,
     Combine,
     Inputs,
     Layout,
@@ -59,6 +60,7 @@ def pseudolabel(
     propagation_model: PropagationModel = None,
     threshold: Threshold = DEFAULT.threshold,
     per_organ: PerOrgan = DEFAULT.per_organ,
+    certainty: Certainty = DEFAULT.certainty,
     score: Score = DEFAULT.score,
     combine: Combine = DEFAULT.combine,
     previous: Previous = None,
@@ -91,6 +93,7 @@ def pseudolabel(
         combine=combine,
         score=score,
         per_organ=per_organ,
+        certainty=certainty,
         uncertainty=uncertainty,
         write_rejected=write_rejected,
         layout=layout,

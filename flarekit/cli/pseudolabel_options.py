@@ -45,6 +45,16 @@ PerOrgan = Annotated[
         help="Judge every organ by itself: one below the threshold becomes 'ignore' in the mask.",
     ),
 ]
+Certainty = Annotated[
+    float,
+    typer.Option(
+        "--certainty",
+        min=0,
+        max=1,
+        rich_help_panel=KEPT,
+        help="Voxels whose class has a lower mean probability over the members become 'ignore'. Scores are of all.",
+    ),
+]
 Score = Annotated[
     str,
     typer.Option(

@@ -107,6 +107,7 @@ def cps(
     iterations: option.Iterations = LoopConfig.iterations,
     labelled_batch: option.LabelledBatch = CPSConfig.labelled_batch,
     unlabelled_batch: option.UnlabelledBatch = CPSConfig.unlabelled_batch,
+    pseudo_batch: option.PseudoBatch = CPSConfig.pseudo_batch,
     organ_share: option.OrganShare = CPSConfig.organ_share,
     smoothing: option.Smoothing = CPSConfig.smoothing,
     consistency: option.Consistency = CPSConfig.consistency,

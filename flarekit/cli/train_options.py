@@ -236,6 +236,16 @@ UnlabelledBatch = Annotated[
         help="Unlabelled slices a batch and process (table 2); 0 uses labels alone.",
     ),
 ]
+PseudoBatch = Annotated[
+    int | None,
+    typer.Option(
+        "--pseudo-batch",
+        min=1,
+        rich_help_panel=LOSS,
+        help="So many of a batch's unlabelled slices are learned from by --pseudo-labels, and all labelled slices are "
+        "true ones; without it cases with pseudo-labels join the labelled ones (section 2.2).",
+    ),
+]
 OrganShare = Annotated[
     float,
     typer.Option(

@@ -13,13 +13,14 @@ LAYOUTS = ("plain", "nnunet")
 class ConsensusConfig:
     """Every choice of a round of pseudo-labelling that its members do not make.
 
-    Raises ValueError on a threshold outside 0..1 and on names that are not known.
+    Raises ValueError on a threshold or certainty outside 0..1 and on names that are not known.
     """
 
     threshold: float = 0.9  # a case (with `per_organ` an organ) is trusted when its score reaches it
     combine: str = "probabilities"  # one of COMBINATIONS: the largest sum of probabilities, or the most votes
     score: str = "dice"  # one of SCORES, see `flarekit.consensus.score`
     per_organ: bool = False  # judge organs one by one: one that is not trusted becomes "ignore", the rest is kept
+    certainty: float = 0.0  # voxels whose class has a lower mean probability over the members become "ignore"
     uncertainty: bool = False  # write the entropy of the members' mean probabilities of every voxel
     write_rejected: bool = False  # write the masks of rejected cases too, apart from the kept ones
     layout: str = "plain"  # one of LAYOUTS: labels/NAME.nii.gz, or nnU-Net's imagesTr and labelsTr
@@ -27,6 +28,8 @@ class ConsensusConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"the threshold lies in 0..1, got {self.threshold}")
+        if not 0 <= self.certainty <= 1:
+            raise ValueError(f"the certainty lies in 0..1, got {self.certainty}")
         for name, known in (("combine", COMBINATIONS), ("score", SCORES), ("layout", LAYOUTS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}, got {getattr(self, name)!r}")

@@ -137,6 +137,11 @@ class SupervisedConfig:
         """Always 0: a batch is one of CPS without its unlabelled slices."""
         return 0
 
+    @property
+    def pseudo_batch(self) -> None:
+        """Always None: cases with pseudo-labels join the labelled ones."""
+        return None
+
 
 @dataclass(frozen=True, kw_only=True)
 class CPSConfig:
@@ -147,6 +152,8 @@ class CPSConfig:
     augmentation: AugmentationConfig = AUGMENTATIONS["paper"]
     labelled_batch: int = 2  # labelled slices a batch and process (table 2)
     unlabelled_batch: int = 2  # unlabelled slices a batch and process (table 2); 0 trains on labels alone
+    pseudo_batch: int | None = None  # of the unlabelled slices, so many are learned from by pseudo-labels, where there
+    # are any, and labelled slices are true ones; None: cases with pseudo-labels join the labelled ones (the paper)
     crop: int | None = None  # side of a random crop, pixels of the network grid; None keeps the canvas
     organ_share: float = 0.5  # share of labelled slices drawn organ first (not in the paper): small organs are seen
     smoothing: float = 1.0  # voxels added to both sides of the Dice fraction (section 2.2, which names no value)
@@ -157,6 +164,10 @@ class CPSConfig:
     def __post_init__(self) -> None:
         _positive(labelled_batch=self.labelled_batch, smoothing=self.smoothing)
         _not_negative(unlabelled_batch=self.unlabelled_batch, consistency=self.consistency, rampup=self.rampup or 0)
+        if self.pseudo_batch is not None and not 0 < self.pseudo_batch <= self.unlabelled_batch:
+            raise ValueError(
+                f"pseudo_batch is 1 to {self.unlabelled_batch}, the unlabelled slices of a batch, got {self.pseudo_batch}"
+            )
         _enough_for_deeplab(self.labelled_batch + self.unlabelled_batch)
         _shares(organ_share=self.organ_share, confidence=self.confidence)
         _crop(self.crop)

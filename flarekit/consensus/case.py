@@ -21,7 +21,7 @@ from flarekit.consensus.score import CONSENSUS, MODES, OTHERS, PREVIOUS, Scores
 from flarekit.consensus.spool import Spool, spool
 from flarekit.consensus.tally import Tally
 from flarekit.consensus.trust import Verdict, ignore_untrusted, judge
-from flarekit.consensus.vote import Decision, Vote, decide, mean_probabilities
+from flarekit.consensus.vote import Decision, Vote, certain_alone, decide, mean_probabilities
 from flarekit.errors import InputError
 from flarekit.labels import LabelSet
 from flarekit.reference.uncertainty import entropy
@@ -33,7 +33,7 @@ from flarekit.volumes.maps import in_steps
 class LabelledCase:
     """The consensus on a case, what it is worth, and what is kept of it."""
 
-    classes: np.ndarray  # uint8 (Z, H, W), IGNORE where an organ is not trusted, or everybody abstains
+    classes: np.ndarray  # uint8 (Z, H, W), IGNORE where an organ or the voxel is not trusted, or everybody abstains
     scores: Mapping[str, Scores]  # by mode; those that can be had
     verdict: Verdict
     uncertainty: np.ndarray | None  # uint8 (Z, H, W) in steps of 1/255; None where it was not asked for
@@ -66,8 +66,11 @@ def label_case(
             decision = decide(votes, labels.classes, config.combine)
             classes[z] = decision.consensus
             comparison.add(z, votes, decision, next(before).classes if before else None)
+            if uncertainty is not None or config.certainty:
+                mean = mean_probabilities(votes, labels.classes)
+                classes[z] = certain_alone(decision.consensus, mean, config.certainty)
             if uncertainty is not None:
-                uncertainty[z] = in_steps(entropy(mean_probabilities(votes, labels.classes)).numpy())
+                uncertainty[z] = in_steps(entropy(mean).numpy())
             if config.per_organ:
                 masks[z] = np.stack([vote.classes for vote in votes])
         scores = comparison.scores()

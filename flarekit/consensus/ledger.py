@@ -45,6 +45,7 @@ class RoundSettings:
     combine: str = "probabilities"
     mode: str = "dice"  # of the score
     per_organ: bool = False
+    certainty: float = 0.0  # of the voxels that are not "ignore"
     layout: str = "plain"
     backend: str | None = None  # what ran the reference modules; None in records of version 1, which do not say
     hu_offset_asked: str | None = None  # --hu-offset; None in records of version 1

@@ -59,6 +59,13 @@ def mean_probabilities(votes: Sequence[Vote], classes: int) -> Tensor:
     return torch.where(voters > 0, total / voters.clamp_min(1), 1.0 / classes)
 
 
+def certain_alone(consensus: np.ndarray, mean: Tensor, certainty: float) -> np.ndarray:
+    """A slice of the consensus, uint8 (H, W), IGNORE where its class has less than `certainty` in `mean` (C, H, W)."""
+    chosen = torch.from_numpy(consensus).long().clamp_max(len(mean) - 1)
+    sure = mean.gather(0, chosen[None])[0] >= certainty
+    return np.where(sure.numpy(), consensus, np.uint8(IGNORE))
+
+
 def _is_disputed(masks: Sequence[np.ndarray]) -> np.ndarray:
     """bool (H, W): not all masks say the same; where all of them ignore a pixel, so does the consensus."""
     disputed = np.zeros(masks[0].shape, dtype=bool)

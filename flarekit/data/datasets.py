@@ -92,7 +92,9 @@ ALL = Share()
 class CPSBatches(Dataset[CPSBatch]):
     """Batches for cross pseudo supervision, or for one network without unlabelled slices.
 
-    Item i belongs to iteration i, or i // accumulate. Raises TrainingError when there is nothing to learn from.
+    Item i belongs to iteration i, or i // accumulate. `pseudo` are cases whose labels are a consensus: that many
+    unlabelled slices as the configuration's `pseudo_batch` says show one, with its labels.
+    Raises TrainingError when there is nothing to learn from.
     """
 
     def __init__(
@@ -102,11 +104,15 @@ class CPSBatches(Dataset[CPSBatch]):
         labels: LabelSet,
         config: CPSConfig | SupervisedConfig,
         *,
+        pseudo: Sequence[NetworkCase] = (),
         share: Share = ALL,
     ) -> None:
-        self.labelled, self.unlabelled, self.config, self.share = labelled, unlabelled, config, share
-        self.mirror_table = labels.mirror_table()
-        self.labelled_slices = OrganSlices([case.label_voxels for case in labelled], config.organ_share)
+        self.labelled, self.pseudo, self.unlabelled = labelled, pseudo, unlabelled
+        self.config, self.share, self.mirror_table = config, share, labels.mirror_table()
+        self.pseudo_batch = (config.pseudo_batch or 0) if pseudo else 0
+        self.labelled_slices = _organ_slices(labelled, config)
+        if self.pseudo_batch:
+            self.pseudo_slices = _organ_slices(pseudo, config)
         if config.unlabelled_batch:
             self.unlabelled_slices = UniformSlices([case.depth for case in unlabelled])
 
@@ -116,8 +122,10 @@ class CPSBatches(Dataset[CPSBatch]):
     def __getitem__(self, index: int) -> CPSBatch:
         iteration, number = self.share.of(index, self.config.loop)
         known = [self._labelled_sample(iteration, slot) for slot in _slots(number, self.config.labelled_batch)]
+        others = _slots(number, self.config.unlabelled_batch)
+        known += [self._pseudo_sample(iteration, slot) for slot in others[: self.pseudo_batch]]
         images, positions, names, classes, looked_for = zip(*known, strict=True)
-        free = [self._unlabelled_sample(iteration, slot) for slot in _slots(number, self.config.unlabelled_batch)]
+        free = [self._unlabelled_sample(iteration, slot) for slot in others[self.pseudo_batch :]]
         return CPSBatch(
             images=torch.stack(images),
             positions=torch.tensor(positions),
@@ -130,8 +138,16 @@ class CPSBatches(Dataset[CPSBatch]):
 
     def _labelled_sample(self, iteration: int, slot: int) -> tuple[Tensor, float, str, Tensor, Tensor]:
         rng = sample_generator(self.config.loop.seed, iteration, 2 * slot)
-        choice = self.labelled_slices.draw(rng)
-        case, change = self.labelled[choice.case], draw_change(self.config.augmentation, rng)
+        return self._with_classes(self.labelled, self.labelled_slices.draw(rng), rng)
+
+    def _pseudo_sample(self, iteration: int, slot: int) -> tuple[Tensor, float, str, Tensor, Tensor]:
+        rng = sample_generator(self.config.loop.seed, iteration, 2 * slot + 1)
+        return self._with_classes(self.pseudo, self.pseudo_slices.draw(rng), rng)
+
+    def _with_classes(
+        self, cases: Sequence[NetworkCase], choice: SliceChoice, rng: np.random.Generator
+    ) -> tuple[Tensor, float, str, Tensor, Tensor]:
+        case, change = cases[choice.case], draw_change(self.config.augmentation, rng)
         side = _side(case, self.config.crop)
         classes = change_classes(case.classes([choice.z]), change, side=side, mirror_table=self.mirror_table)
         classes = cut_field(classes, change)
@@ -228,6 +244,10 @@ def objects_of(classes: Tensor, organs: Sequence[int]) -> Tensor:
 def clip_name(case: NetworkCase, choice: ClipChoice) -> str:
     """The clip in words, for messages."""
     return f"{case.name} slices {', '.join(map(str, choice.slices))}"
+
+
+def _organ_slices(cases: Sequence[NetworkCase], config: CPSConfig | SupervisedConfig) -> OrganSlices:
+    return OrganSlices([case.label_voxels for case in cases], config.organ_share)
 
 
 def _without(label_voxels: np.ndarray, classes: Sequence[int]) -> np.ndarray:

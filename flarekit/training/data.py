@@ -34,6 +34,11 @@ class TrainingData:
         folders = (case.store.path for case in (*self.labelled, *self.unlabelled) if _is_painted(case))
         return tuple(folder.resolve().name for folder in dict.fromkeys(folders))
 
+    def by_trust(self) -> tuple[tuple[NetworkCase, ...], tuple[NetworkCase, ...]]:
+        """The labelled cases: those with true labels, and those with pseudo-labels."""
+        pseudo = tuple(case for part in self.pseudo_labels for case in part.cases)
+        return self.labelled[: len(self.labelled) - len(pseudo)], pseudo
+
     def fingerprint(self) -> str:
         """SHA-256 of all cases in their roles, by name and source files: another value means other samples."""
         roles = (self.labelled, self.unlabelled, self.validation)
