@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import json
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -13,18 +14,21 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from test_training import stop_after
 from training_setup import TINY, TINY_GRID
 
-from flarekit.checkpoints import Registry
+from flarekit.checkpoints import Card, Provenance, Registry
 from flarekit.cli import main
 from flarekit.config.architecture import ARCHITECTURES
 from flarekit.config.preprocessing import PREPROCESSING
 from flarekit.errors import CheckpointError, InputError
+from flarekit.labels import FLARE22
+from flarekit.models import build
 from flarekit.phantom import canonical_volume, synthetic_anatomy
 from flarekit.training import runs
-from flarekit.volumes import write_labels
+from flarekit.volumes import write_labels, write_volume
 
 POPEN = subprocess.Popen
 STARTER = Path(__file__).parents[1] / "examples" / "starter"
@@ -105,16 +109,16 @@ class Sleeping:
 def starter(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script, with networks of the size `tiny` to train and its commands in this process."""
     monkeypatch.syspath_prepend(str(STARTER))
-    module = importlib.import_module("starter")
+    module, painting, commands = map(importlib.import_module, ("starter", "painting", "commands"))
     split = {"labelled": ["anatomy"], "unlabelled": [], "validation": ["anatomy"], "test": ["anatomy"]}
-    monkeypatch.setattr(module, "SPLIT", split)
-    monkeypatch.setattr(module, "TRAIN", ("anatomy",))
-    monkeypatch.setattr(module.subprocess, "Popen", InProcess)
+    monkeypatch.setattr(painting, "SPLIT", split)
+    monkeypatch.setattr(painting, "TRAIN", ("anatomy",))
+    monkeypatch.setattr(commands.subprocess, "Popen", InProcess)
     monkeypatch.setattr(InProcess, "started", [])
     monkeypatch.setattr(runs, "draw_curves", lambda *_: None)
     monkeypatch.setitem(ARCHITECTURES, "tiny", TINY)
     monkeypatch.setitem(PREPROCESSING, "tiny", replace(TINY_GRID, spacing_mm=5.0))
-    monkeypatch.setattr(module, "EVERY", "4")
+    monkeypatch.setattr(importlib.import_module("scoring"), "EVERY", "4")
     return module
 
 
@@ -138,7 +142,7 @@ def test_the_shipped_recipe_is_read_and_its_plan_fits_into_eight_hours(
 ) -> None:
     assert starter.main(["--out", str(tmp_path / "out"), "--plan", "--cts", "a.nii.gz", "--score", "b", "c"]) == 0
     plan = capsys.readouterr().out
-    assert "| train-starter-reference-3-whole |" in plan and "| score-real |" in plan
+    assert "| train-starter-reference-3-whole |" in plan and "| score-real-full |" in plan
     hours = float(plan.split("Expected of what is left: ")[1].split()[0])
     assert 5 < hours <= 8
     assert starter.main(["--out", str(tmp_path), "--plan", "--recipe", str(STARTER / "recipe_gpu.toml")]) == 0
@@ -157,8 +161,8 @@ def test_everything_is_painted_trained_published_and_scored(starter, command, tm
     pieces = importlib.import_module("pieces")
     with monkeypatch.context() as patch:  # a budget that ends within a training
         stop_after(4, patch)
-        patch.setattr(starter.Clock, "left_s", 0.0)
-        patch.setattr(starter.Clock, "require_time", lambda clock: None)
+        patch.setattr(pieces.Clock, "left_s", 0.0)
+        patch.setattr(pieces.Clock, "require_time", lambda clock: None)
         patch.setattr(pieces.threading, "Timer", Sleeping)
         assert starter.main(command("--budget-minutes", 1)) == starter.UNFINISHED
     lines = (out / "runs" / "starter-reference-first" / "metrics.jsonl").read_text().splitlines()
@@ -171,58 +175,153 @@ def test_everything_is_painted_trained_published_and_scored(starter, command, tm
     assert starter.main(command()) == 0 and len(InProcess.started) == painted
     published = Registry(out / "published" / "checkpoints", packaged=tmp_path / "none")
     names = ["starter-propagation", "starter-reference", "starter-reference-2"]
-    assert [card.name for card in published.listing().cards] == names
+    cards = published.listing().cards
+    assert [(card.name, card.version) for card in cards] == list(zip(names, (2, 2, 1), strict=True))
     assert published.card("starter-reference").parents == ("starter-reference-first@1",)
+    assert published.card("starter-reference").provenance.initialisation == "random"
     with pytest.raises(CheckpointError, match="challenge"):
         published.card("starter-reference", challenge=True)
 
 
-def test_a_ct_that_is_scored_is_not_learned_from(starter, command, tmp_path: Path, capsys) -> None:
-    ct, copy = tmp_path / "ct.nii.gz", tmp_path / "copy.nii.gz"
-    ct.write_bytes(b"voxels")
-    copy.write_bytes(b"voxels")
-    study = starter.study_of(starter.arguments_of(command("--cts", copy, "--score", ct, ct)))
-    with pytest.raises(starter.UsageError, match=r"ct.nii.gz is scored"):
-        study.preprocess()
+def test_one_network_is_made_and_scored_without_the_others(
+    starter: ModuleType, command, tmp_path: Path, capsys
+) -> None:
+    assert starter.main(command("--only", "starter-propagation")) == 0
+    out = tmp_path / "out"
+    assert [folder.name for folder in (out / "runs").iterdir()] == ["starter-propagation-first"]
+    results = (out / "results.md").read_text()
+    assert results.startswith("## test, propagation") and results.count("##") == 1
+    kept = json.loads((out / "scores" / "cases" / "test_propagation_labelled_0001.json").read_text())
+    assert kept["model"] == "starter-propagation@2"  # the published one, not that of the package
+    rest = capsys.readouterr().out
+    assert "train-starter-reference" not in rest and "score-test-full" not in rest
+    steps = starter.steps_of(starter.study_of(starter.arguments_of(command())))
+    left = [step.name for step in steps if not starter.Ledger(out / "steps").done(step)]
+    assert left[0] == "train-starter-reference-first" and left[-1] == "score-test-full"
+    assert starter.main(command("--only", "starter-refrence")) == 2
+    assert "no network is called 'starter-refrence'" in capsys.readouterr().err
 
 
-def test_a_scored_ct_in_a_folder_of_cts_is_found(starter: ModuleType, command, tmp_path: Path) -> None:
-    (tmp_path / "cts").mkdir()
-    for path in (tmp_path / "cts" / "a.nii.gz", tmp_path / "scored.nii.gz"):
-        path.write_bytes(b"the same")
-    asked = command("--cts", tmp_path / "cts", "--score", tmp_path / "scored.nii.gz", tmp_path / "labels.nii.gz")
+def ct_of(seed: int, path: Path) -> Path:
+    rng = np.random.default_rng(seed)
+    array = rng.integers(-1000, 1000, size=(3, 5, 7), dtype=np.int16)
+    path.parent.mkdir(exist_ok=True)
+    write_volume(path, canonical_volume(array, (5.0, 2.0, 1.0)))
+    return path
+
+
+@pytest.mark.parametrize("name", ["copy.nii", "cts/copy.nrrd"])
+def test_a_ct_that_is_scored_is_not_learned_from_whatever_its_file_is(
+    starter: ModuleType, command, tmp_path: Path, capsys, name: str
+) -> None:
+    ct, copy = ct_of(1, tmp_path / "ct.nii.gz"), ct_of(1, tmp_path / name)
+    assert copy.read_bytes() != ct.read_bytes()
+    given = copy if copy.parent == tmp_path else copy.parent
+    assert starter.main(command("--cts", given, "--score", ct, ct)) == 2
+    assert "ct.nii.gz is scored" in capsys.readouterr().err and not (tmp_path / "out" / "study.json").exists()
+    other = ct_of(2, tmp_path / "other.nii.gz")
+    study = starter.study_of(starter.arguments_of(command("--cts", given, "--score", other, other)))
+    study.begin()
     with pytest.raises(starter.UsageError, match="is scored"):
-        starter.study_of(starter.arguments_of(asked)).preprocess()
+        replace(study, score=(ct, ct)).refuse_scored()
+
+
+def test_two_cts_of_one_name_are_refused(starter: ModuleType, command, tmp_path: Path, capsys) -> None:
+    cts = [ct_of(seed, tmp_path / f"site{seed}" / "ct.nii.gz") for seed in (1, 2)]
+    assert starter.main(command("--cts", cts[0], "--cts", cts[1])) == 3
+    assert "ct" in capsys.readouterr().err and not (tmp_path / "out" / "study.json").exists()
+
+
+def test_cts_need_not_be_there_once_they_are_stored(starter: ModuleType, command, tmp_path: Path) -> None:
+    ct = ct_of(1, tmp_path / "ct.nii.gz")
+    study = starter.study_of(starter.arguments_of(command("--cts", ct)))
+    study.out.mkdir()
+    study.begin()
+    with pytest.raises(starter.UsageError, match="begun with another cts"):
+        replace(study, cts=()).begin()
+    ct.unlink()
+    study.begin()
+
+
+def test_a_step_is_done_by_one_process_at_a_time(starter: ModuleType, command, tmp_path: Path, capsys) -> None:
+    (painting,) = starter.steps_of(starter.study_of(starter.arguments_of(command())), until="paint-synthetic")
+    with starter.Ledger(tmp_path / "out" / "steps").held(painting):
+        assert starter.main(command()) == 2
+    assert "another process is at paint-train of this --out" in capsys.readouterr().err
+
+
+def test_threads_are_passed_on(starter: ModuleType, command, monkeypatch) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(
+        InProcess, "communicate", lambda process, timeout=None: (started.append(process.arguments) or "", None)
+    )
+    monkeypatch.setattr(InProcess, "returncode", 0, raising=False)
+    starter.study_of(starter.arguments_of(command("--threads", 1))).commands.run("phantom", "out")
+    starter.study_of(starter.arguments_of(command())).commands.run("phantom", "out")
+    assert started == [["--threads", "1", "phantom", "out", "--json"], ["phantom", "out", "--json"]]
+
+
+def test_packaged_weights_keep_their_bytes_and_version_and_need_their_credits(
+    starter: ModuleType, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    package = importlib.import_module("package")
+    monkeypatch.setattr(package, "PACKAGED", tmp_path / "starter")
+    monkeypatch.setattr(package, "TERMS", tmp_path / "LICENSE-weights")
+    package.TERMS.write_text("CTs of\n  CPTAC-PDA (CC BY) were used.")
+    trained = Registry(tmp_path / "published" / "checkpoints")
+    networks = {"stcn": build(TINY.stcn)}
+    data = ("painted", f"{package.REAL}CTs of CPTAC-PDA (CC BY)", f"{package.REAL}a crop")
+    card = Card(
+        kind="propagation", name="starter-propagation", networks={"stcn": TINY.stcn},
+        preprocessing=TINY_GRID, labels=FLARE22, provenance=Provenance(data=data),
+    )  # fmt: skip
+    trained.publish(card, networks, half=True)
+    assert package.main([str(tmp_path / "published")]) == 2
+    assert "starter-propagation@2 saw 'a crop', which LICENSE-weights does not credit" in capsys.readouterr().err
+    package.TERMS.write_text("CTs of\n  CPTAC-PDA (CC BY) and a crop were used.")
+    assert package.main([str(tmp_path / "published")]) == 0
+    put = package.PACKAGED / "starter-propagation" / "2"
+    kept = trained.folder("starter-propagation")
+    assert all((put / file.name).read_bytes() == file.read_bytes() for file in kept.iterdir())
+    assert package.main([str(tmp_path / "published"), "starter-propagation"]) == 4  # it is there already
 
 
 def test_a_folder_is_not_gone_on_with_by_another_recipe(starter: ModuleType, command, tmp_path: Path, capsys) -> None:
     study = starter.study_of(starter.arguments_of(command()))
     study.out.mkdir()
-    study.require_same()
-    study.require_same()
+    study.begin()
+    study.begin()
     assert starter.main(command("--init")) == 2 and "begun with another init" in capsys.readouterr().err
     (tmp_path / "recipe.toml").write_text(TINY_RECIPE.replace("iterations = 6", "iterations = 7"))
     assert starter.main(command()) == 2 and "begun with another recipe" in capsys.readouterr().err
 
 
 def test_a_budget_that_is_spent_already_interrupts_nothing(starter: ModuleType) -> None:
-    with pytest.raises(starter.OutOfTime), starter.Clock(starter.STOP_S - 1).interrupting():
+    pieces = importlib.import_module("pieces")
+    with pytest.raises(pieces.OutOfTime), pieces.Clock(pieces.STOP_S - 1).interrupting():
         pass
 
 
 def test_a_budget_interrupts_what_runs_and_says_what_is_left(starter: ModuleType) -> None:
-    with pytest.raises(starter.OutOfTime), starter.Clock(starter.STOP_S + 0.05).interrupting():
-        time.sleep(20)
-    with pytest.raises(KeyboardInterrupt), starter.Clock(600.0).interrupting():
+    pieces = importlib.import_module("pieces")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a shell script's `starter.py &`
+    try:
+        with pytest.raises(pieces.OutOfTime), pieces.Clock(pieces.STOP_S + 0.05).interrupting():
+            time.sleep(20)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt), pieces.Clock(600.0).interrupting():
         raise KeyboardInterrupt  # of somebody who is impatient
 
 
 def test_a_command_is_stopped_when_the_budget_ends(starter: ModuleType, command) -> None:
-    study = starter.study_of(starter.arguments_of(command("--budget-minutes", (starter.STOP_S + 0.2) / 60)))
+    pieces = importlib.import_module("pieces")
+    study = starter.study_of(starter.arguments_of(command("--budget-minutes", (pieces.STOP_S + 0.2) / 60)))
     sleeper = POPEN(["sh", "-c", "sleep 60 & sleep 60"], stdout=subprocess.PIPE, text=True, start_new_session=True)
     started = time.monotonic()
-    with pytest.raises(starter.OutOfTime):
-        study._wait(sleeper)
+    with pytest.raises(pieces.OutOfTime):
+        study.commands.wait(sleeper)
     assert sleeper.returncode and time.monotonic() - started < 30  # its child held the pipe, and is gone too
 
 
@@ -235,11 +334,12 @@ def test_a_recipe_with_an_unknown_setting_is_refused(starter: ModuleType, tmp_pa
 
 def test_scores_are_averaged_over_cases_then_over_organs(starter: ModuleType) -> None:
     cases = [{"dice": {"liver": 0.8, "spleen": 0.5}, "nsd": {"liver": 0.6}}, {"dice": {"liver": 0.6}, "nsd": {}}]
-    lines = starter.markdown("test", {"cases": cases}).splitlines()
+    markdown = importlib.import_module("scores").markdown
+    lines = markdown("test", {"cases": cases}).splitlines()
     assert lines[0] == "## test" and lines[4:] == [
         "| liver | 0.700 | 0.600 |", "| spleen | 0.500 | nan |", "| mean | 0.600 | nan |"
     ]  # fmt: skip
     found = [{"every": 5, "annotated": 20, "copy": {"mean": 0.8}, "propagation": {"mean": 0.9}}]
-    assert starter.markdown("x", {"results": found}).splitlines()[2:] == [
+    assert markdown("x", {"results": found}).splitlines()[2:] == [
         "| every | copy | propagation |", "| --- | --- | --- |", "| 5 | 0.800 | 0.900 |"
     ]  # fmt: skip

@@ -1,42 +1,70 @@
-"""Put the trained starter checkpoints into the package: float16, with what a user must know on their cards.
+"""Put published starter weights into the package, byte for byte, under the version they were published as.
 
-    python examples/starter/package.py
+    python examples/starter/package.py OUT/published [NAME ...]
 
-Reads `starter-reference@1` and `starter-propagation@1` from the registry that train.sh published them to.
+OUT is the folder of starter.py; without names, all networks that it has published. README.md says what else it takes to
+ship them.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from flarekit.checkpoints import Provenance, Registry
-from flarekit.checkpoints.registry import PACKAGED
+from trainings import REAL
 
-PROVENANCE = Provenance(
-    initialisation="random",
-    data=(
-        "CTs painted by `flarekit phantom` on 35 label maps of FLARE22's training set (split.json)",
-        "CTs painted on synthetic anatomy",
-    ),
-    pretrained_or_extra_data=True,
-    licence="CC BY-SA 4.0, research use; see LICENSE-weights",
-    notes=(
-        "Trained on painted CTs alone, for about an hour on two CPU cores: they show that every command works, and "
-        "are weak on small organs and on real CTs. Not a medical device. Anatomy: FLARE22, built on the Medical "
-        "Segmentation Decathlon (pancreas). Not affiliated with either."
-    ),
-)
+from flarekit.checkpoints import Card, Registry
+from flarekit.checkpoints.registry import PACKAGED, verify
+from flarekit.errors import FlarekitError, UsageError
+from flarekit.files import atomic_folder
+
+TERMS = Path(__file__).parents[2] / "LICENSE-weights"
 
 
-def main() -> None:
-    trained = Registry.default()
-    target = Registry(PACKAGED, packaged=Path("no-such-folder"))
-    for name in ("starter-reference", "starter-propagation"):
-        loaded = trained.load(f"{name}@1")
-        card = target.publish(replace(loaded.card, provenance=PROVENANCE), loaded.networks, half=True)
-        print(f"packaged {card.reference}, SHA-256 {card.weights_sha256}")
+def main(argv: Sequence[str] | None = None) -> int:
+    """0 when the weights are in the package; the code of the error otherwise."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("published", type=Path, help="OUT/published of starter.py")
+    parser.add_argument("names", nargs="*", help="networks; all without")
+    asked = parser.parse_args(argv)
+    registry = Registry(asked.published / "checkpoints", packaged=asked.published / "none")
+    try:
+        for name in asked.names or sorted({card.name for card in registry.listing().cards}):
+            card = put_into_package(registry, name)
+            print(f"packaged {card.reference}, SHA-256 {card.weights_sha256}")
+    except FlarekitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def put_into_package(registry: Registry, name: str) -> Card:
+    """Copy the highest version of a network; its card comes back.
+
+    Raises CheckpointError where it is damaged or there is none, OutputError where the package has that version, and
+    UsageError where it saw CTs of patients that LICENSE-weights does not credit.
+    """
+    card, folder = registry.card(name), registry.folder(name)
+    verify(folder, card)
+    require_credits(card)
+    with atomic_folder(PACKAGED / card.name / str(card.version)) as temporary:
+        shutil.copytree(folder, temporary, dirs_exist_ok=True)
+    return card
+
+
+def require_credits(card: Card) -> None:
+    """Raises UsageError where LICENSE-weights does not name every real CT that the card does, in the card's words."""
+    terms = " ".join(TERMS.read_text(encoding="utf-8").split())
+    for data in card.provenance.data:
+        if data.startswith(REAL) and data.removeprefix(REAL) not in terms:
+            raise UsageError(
+                f"{card.reference} saw {data.removeprefix(REAL)!r}, which {TERMS.name} does not credit",
+                remedy="Name it there in these words, and take back what they make untrue.",
+            )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

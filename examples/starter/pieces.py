@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -15,7 +16,8 @@ from typing import Any
 
 from scores import row
 
-from flarekit.files import write_json
+from flarekit.errors import UsageError
+from flarekit.files import output_errors, write_json
 
 STOP_S = 30  # a training that is asked to stop ends its iteration, or its validation, and writes its state
 
@@ -31,6 +33,7 @@ class Step:
     name: str
     minutes: float  # it is expected to take on the machine that the recipe is for
     work: Callable[[], None]
+    networks: tuple[str, ...] = ()  # it makes or scores these; none: whatever is made needs it
 
 
 class Clock:
@@ -61,6 +64,7 @@ class Clock:
         self.require_time()
         timer = threading.Timer(max(self.left_s - STOP_S, 0), os.kill, (os.getpid(), signal.SIGINT))
         timer.daemon = True
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `... &` has it ignored
         try:
             timer.start()
             yield
@@ -70,30 +74,47 @@ class Clock:
             raise
         finally:
             timer.cancel()
+            signal.signal(signal.SIGINT, before)
 
 
 class Ledger:
-    """Which steps are done, and how long they took: OUT/steps.json."""
+    """Which steps are done, and how long they took: a file each, so that two processes can keep it together."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.seconds: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else {}
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def done(self, step: Step) -> bool:
-        """Whether the step is finished."""
-        return self.seconds.get(step.name, {}).get("done", False)
+        """Whether the step is finished, by this process or another."""
+        return self._entry(step).get("done", False)
 
     def add(self, step: Step, elapsed_s: float, *, done: bool) -> None:
         """Count time that went into a step."""
-        before = self.seconds.get(step.name, {}).get("seconds", 0.0)
-        self.seconds[step.name] = {"seconds": round(before + elapsed_s, 1), "done": done}
-        write_json(self.path, self.seconds, overwrite=True)
+        before = self._entry(step).get("seconds", 0.0)
+        entry = {"seconds": round(before + elapsed_s, 1), "done": done}
+        write_json(self.folder / f"{step.name}.json", entry, overwrite=True)
+
+    @contextmanager
+    def held(self, step: Step) -> Iterator[None]:
+        """Within it no other process does the step. Raises UsageError where one does already."""
+        lock = self.folder / f"{step.name}.lock"
+        with output_errors(lock):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = lock.open("w")
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UsageError(
+                    f"another process is at {step.name} of this --out",
+                    remedy="Go on when it has finished. Different networks can be trained at one time: --only.",
+                ) from error
+            yield
 
     def plan(self, steps: Sequence[Step]) -> str:
         """Every step with the minutes it is expected to take and those it took."""
         rows = [row("step", "expected, min", "taken, min", "done"), row(*["---"] * 4)]
         for step in steps:
-            taken = self.seconds.get(step.name, {}).get("seconds", 0.0) / 60
+            taken = self._entry(step).get("seconds", 0.0) / 60
             state = "yes" if self.done(step) else "begun" if taken else "no"
             rows.append(row(step.name, f"{step.minutes:.1f}", f"{taken:.1f}", state))
         left = sum(step.minutes for step in steps if not self.done(step))
@@ -101,21 +122,32 @@ class Ledger:
             [*rows, "", f"Expected of what is left: {left / 60:.1f} h on the machine that the recipe is for."]
         )
 
+    def _entry(self, step: Step) -> dict[str, Any]:
+        path = self.folder / f"{step.name}.json"
+        return json.loads(path.read_text()) if path.is_file() else {}
+
 
 def run(steps: Sequence[Step], ledger: Ledger, clock: Clock) -> bool:
-    """Do the steps that are not done; whether all are. Time that a step took counts, finished or not."""
+    """Do the steps that are not done; whether all are. Raises UsageError where another process is at one of them."""
     for step in steps:
         if ledger.done(step):
             continue
-        started = time.monotonic()
-        done = False
-        try:
-            clock.require_time()
-            print(f"{step.name} ...", flush=True)
-            step.work()
-            done = True
-        except OutOfTime:
-            return False
-        finally:
-            ledger.add(step, time.monotonic() - started, done=done)
+        with ledger.held(step):
+            if not ledger.done(step) and not _do(step, ledger, clock):
+                return False
     return True
+
+
+def _do(step: Step, ledger: Ledger, clock: Clock) -> bool:
+    """Whether there was time to finish the step. The time that it took counts, finished or not."""
+    started, done = time.monotonic(), False
+    try:
+        clock.require_time()
+        print(f"{step.name} ...", flush=True)
+        step.work()
+        done = True
+    except OutOfTime:
+        pass
+    finally:
+        ledger.add(step, time.monotonic() - started, done=done)
+    return done
