@@ -103,9 +103,16 @@ AUGMENTATIONS: dict[str, AugmentationConfig] = {
     # The same and wider, pixels of up to 3.5 mm on a grid of 1.6 mm, and fields of view that cut the patient: for CTs
     # of scanners that none is trained on.
     "scanners": AugmentationConfig(
-        rotation_deg=15.0, scale=1.3, shift=0.08, window_shift=0.1, gamma=1.4, noise_hu=20.0, coarsen=2.2,
-        field_of_view=0.55, mirror="off",
-    ),  # fmt: skip
+        rotation_deg=15.0,
+        scale=1.3,
+        shift=0.08,
+        window_shift=0.1,
+        gamma=1.4,
+        noise_hu=20.0,
+        coarsen=2.2,
+        field_of_view=0.55,
+        mirror="off",
+    ),
     "none": AugmentationConfig(mirror="off"),
 }
 
