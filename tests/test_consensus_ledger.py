@@ -158,6 +158,17 @@ def test_a_ledger_of_version_1_is_read_and_gone_on_with(path):
         Ledger(path, replace(SETTINGS, threshold=0.8))
 
 
+def test_a_ledger_that_is_older_than_a_setting_is_read_and_gone_on_with(path):
+    Ledger(path, SETTINGS).append(RECORD)
+    line = json.loads(path.read_text())
+    for name in ("ids", "certainty"):
+        del line[name]
+    path.write_text(json.dumps(line) + "\n")
+    assert read_ledger(path).settings == SETTINGS and Ledger(path, SETTINGS).records == {"one": RECORD}
+    with pytest.raises(UsageError, match="made with another certainty"):
+        Ledger(path, replace(SETTINGS, certainty=0.8))
+
+
 def test_the_last_record_of_a_case_holds(path):
     ledger = Ledger(path, SETTINGS)
     ledger.append(Record(case="one", status="failed", reason="one.nii.gz: is damaged."))

@@ -200,7 +200,8 @@ def _drop_torn_line(path: Path) -> None:
 
 def _from_version_2(data: dict[str, Any]) -> tuple[RoundSettings, Record]:
     names = {f.name for f in fields(RoundSettings)}
-    common = {name: data[name] for name in names - {"ids"}}
+    common = {name: data[name] for name in names - {"ids", "certainty"}}
+    common["certainty"] = data.get("certainty", RoundSettings.certainty)  # which older records do not say
     common["ids"] = tuple(data["ids"]) if data.get("ids") is not None else None
     common["members"] = tuple(MemberEntry(**entry) for entry in data["members"])
     common["organs"] = tuple(data["organs"])

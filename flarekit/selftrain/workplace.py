@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flarekit.config import toml
+from flarekit.config.consensus import ConsensusConfig
 from flarekit.config.selftrain import SelftrainConfig
 from flarekit.config.training import CPSConfig
 from flarekit.errors import UsageError
@@ -29,6 +30,8 @@ _FREE = frozenset(
         "labelling.scheduler",
     }
 )
+# Of what may get further settings: a run that does not say them was made before there were any.
+_DEFAULTS = {"training": toml.to_dict(CPSConfig()), "consensus": toml.to_dict(ConsensusConfig())}
 _ADDED_LATER = ("control", "test")  # steps after the rounds: a run may be given them when it is done
 
 
@@ -84,7 +87,7 @@ class Workplace:
             return state
         before, now = toml.read(self.config), toml.to_dict(config)
         added = {key: now[key] for key in _ADDED_LATER if key in now and key not in before}
-        before = toml.completed(before | added, {"training": toml.to_dict(CPSConfig())})
+        before = toml.completed(before | added, _DEFAULTS)
         if differences := toml.differences(before, now, free=_FREE):
             raise UsageError(
                 f"{self.folder} holds a run with other settings: {'; '.join(differences)}",
