@@ -94,6 +94,27 @@ def test_a_second_run_does_only_what_is_missing_and_says_so(run, cases):
     assert "2 segmented, 1 skipped" in outcome.stdout
 
 
+def test_cases_that_a_run_of_other_cts_finished_stay_listed(run, run_cli, cases):
+    masks, others = cases.with_name("masks"), cases.with_name("others")
+    assert run("--report").code == 7
+    write_volume(others / "z_0000.nii.gz", painted_ct())
+    finished = json.loads((masks / "a.json").read_text())
+    for name, outputs in (("alone", ["a.nii.gz"]), ("lost", ["lost.nii.gz"])):
+        (masks / f"{name}.json").write_text(json.dumps(finished | {"outputs": outputs}))
+    (masks / "notes.json").write_text("[]")
+    outcome = run_cli("segment", others, "-o", masks, *MODELS, "--report", "--json")
+    assert outcome.code == 0, outcome.stderr
+    assert [case["name"] for case in json.loads(outcome.stdout)["cases"]] == ["z"]
+    report = json.loads((masks / "batch.json").read_text())
+    statuses = {case["name"]: case["status"] for case in report["cases"]}
+    assert statuses == {"a": "earlier", "alone": "earlier", "c": "earlier", "z": "segmented"}
+    assert report["counts"] == {"earlier": 3, "segmented": 1} and all(case["organs"] for case in report["cases"])
+    assert {row["case"] for row in csv.DictReader((masks / "batch.csv").open())} == statuses.keys()
+    index = (masks / "index.html").read_text()
+    assert "a_report.html" in index and "z_report.html" in index
+    assert "alone" in index and "alone_report.html" not in index
+
+
 def test_what_was_made_otherwise_is_not_replaced_unasked(run, cases):
     mend(cases)
     run()

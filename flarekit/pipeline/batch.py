@@ -37,6 +37,8 @@ def segment_batch(
 ) -> list[CaseOutcome]:
     """Segment every case to FOLDER/NAME.nii.gz, NAME.dcm or NAME/, and say what became of them in batch.json.
 
+    There, cases of other CTs stand too which earlier runs finished in the folder; those of this run come back.
+
     `workers` and `scheduler` as `flarekit.parallel.run_cases` takes them; every process loads the models once. A case
     that is finished, by the same models and settings from the same image, is skipped; what is there otherwise is
     replaced with `overwrite` alone. A line for every case is logged as it ends. Raises OutputError when nothing can

@@ -6,15 +6,17 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from flarekit import __version__, files
 from flarekit.pipeline.case import Recipe
+from flarekit.pipeline.earlier_cases import earlier_cases
 from flarekit.pipeline.outcome import CaseOutcome
 from flarekit.pipeline.quality_report import index_entries
 from flarekit.pipeline.writing import measured_columns, organ_row
-from flarekit.report.index import write_index
+from flarekit.report.index import IndexEntry, write_index
 
 FORMAT = {"format": "flarekit-batch", "version": 1}
 BATCH_NAMES = ("batch.json", "batch.csv")
@@ -34,12 +36,17 @@ def refuse_foreign(folder: Path, recipe: Recipe, *, overwrite: bool) -> None:
 
 
 def write_batch_report(folder: Path, outcomes: Sequence[CaseOutcome], recipe: Recipe) -> None:
-    """Write these files, the index where reports are wanted, over those of an earlier run. Raises OutputError."""
+    """Write these files, the index where reports are wanted, over those of an earlier run. Raises OutputError.
+
+    What earlier runs finished in the folder of other CTs is listed too.
+    """
     as_json, as_csv = BATCH_NAMES
-    files.write_json(folder / as_json, batch_json(outcomes, recipe), overwrite=True)
-    files.write_text(folder / as_csv, _table(outcomes), overwrite=True)
+    earlier = earlier_cases(folder, {outcome.name for outcome in outcomes})
+    cases = sorted([*outcomes, *earlier], key=lambda case: case.name)
+    files.write_json(folder / as_json, batch_json(cases, recipe), overwrite=True)
+    files.write_text(folder / as_csv, _table(cases), overwrite=True)
     if recipe.output.report:
-        write_index(folder / INDEX_NAME, index_entries(outcomes, split=recipe.output.split), overwrite=True)
+        write_index(folder / INDEX_NAME, _with_pages_there(folder, cases, recipe), overwrite=True)
 
 
 def batch_json(outcomes: Sequence[CaseOutcome], recipe: Recipe) -> dict[str, Any]:
@@ -51,6 +58,15 @@ def batch_json(outcomes: Sequence[CaseOutcome], recipe: Recipe) -> dict[str, Any
         "counts": {status: sum(o.status == status for o in outcomes) for status in _statuses(outcomes)},
         "cases": [_case(outcome) for outcome in outcomes],
     }
+
+
+def _with_pages_there(folder: Path, cases: Sequence[CaseOutcome], recipe: Recipe) -> list[IndexEntry]:
+    """The entries of the cases; an earlier run may have written no page of a case."""
+    entries = index_entries(cases, split=recipe.output.split)
+    return [
+        entry if entry.page is None or (folder / entry.page).is_file() else replace(entry, page=None)
+        for entry in entries
+    ]
 
 
 def _is_batch(path: Path) -> bool:
