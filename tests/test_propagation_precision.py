@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from typing import cast
 
@@ -14,6 +15,7 @@ from propagation_doubles import Stack
 
 from flarekit.cli.segment import _config
 from flarekit.config.propagation import PropagationConfig
+from flarekit.errors import CheckpointError, UsageError
 from flarekit.models import STCN
 from flarekit.propagation import propagate
 from flarekit.propagation.precision import Lowered, arithmetic
@@ -110,3 +112,33 @@ def test_threads_that_compute_at_once_keep_each_its_own_precision() -> None:
     with torch.autocast("cpu", torch.float16):
         lowered.encode_key(image)
         assert torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.float16
+
+
+def overflowing(network: STCN, part: str, factor: float) -> STCN:
+    """A copy whose part gives what fits into float32 and not into float16."""
+    changed = deepcopy(network)
+    for parameter in changed.get_submodule(part).parameters():
+        parameter.data.mul_(factor)
+    return changed
+
+
+@pytest.mark.parametrize("part", ["key_projection", "decoder.predict"])
+@pytest.mark.parametrize("memory_every", [0, 1])
+def test_an_overflow_is_said_and_no_mask_is_made_of_it(network: STCN, part: str, memory_every: int) -> None:
+    changed, config = overflowing(network, part, 1e6), replace(CONFIG, memory_every=memory_every)
+    with pytest.raises(UsageError, match="overflows float16") as caught:
+        list(propagate(changed, stack(), {0: masks()}, replace(config, precision="fp16")))
+    assert "--precision bf16" in caught.value.remedy
+    for precision in ("fp32", "bf16"):
+        assert len(list(propagate(changed, stack(), {0: masks()}, replace(config, precision=precision)))) == 4
+
+
+def test_infinite_logits_are_no_certainty(network: STCN, monkeypatch: pytest.MonkeyPatch) -> None:
+    def overflow(self: STCN, readout: torch.Tensor, features: object) -> torch.Tensor:
+        height, width = readout.shape[-2:]
+        return torch.full((len(readout), 1, 16 * height, 16 * width), torch.inf)
+
+    monkeypatch.setattr(STCN, "decode", overflow)
+    for precision, error in (("fp16", UsageError), ("fp32", CheckpointError)):
+        with pytest.raises(error):
+            list(propagate(network, stack(), {0: masks()}, replace(CONFIG, precision=precision)))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from flarekit.config.propagation import AUTO
+from flarekit.errors import CheckpointError, UsageError
 from flarekit.models import STCN, DecoderSkips, KeyFeatures
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -60,3 +61,21 @@ def in_precision(network: STCN, precision: str) -> STCN | Lowered:
     """The network on its own device as it computes in that precision."""
     dtype = arithmetic(precision, next(network.parameters()).device)
     return network if dtype == torch.float32 else Lowered(network, dtype)
+
+
+def require_numbers(precision: str, *parts: Tensor) -> None:
+    """Raises an error where what the network gave in that precision holds infinity or NaN: the mask would be a guess.
+
+    It is a UsageError where float16 overflowed, a CheckpointError else. The device is waited for once.
+    """
+    if torch.stack([part.sum(dtype=torch.float32) for part in parts]).isfinite().all():
+        return
+    if arithmetic(precision, parts[0].device) == torch.float16:
+        raise UsageError(
+            "propagation overflows float16: what the network computes on this CT is too large for --precision fp16",
+            remedy="Run again with --precision bf16, or fp32.",
+        )
+    raise CheckpointError(
+        "the propagation network answers with infinity or what is no number",
+        remedy="Its weights, or values of the CT, are not what it was trained on: check both.",
+    )

@@ -22,7 +22,8 @@ from flarekit.models.side_by_side import side_by_side
 from flarekit.propagation.boxes import TOKEN_PX, Box, boxes_around, union
 from flarekit.propagation.found import Found, assemble, at_the_borders, nothing_found
 from flarekit.propagation.fusion import confidence, fuse
-from flarekit.propagation.memory import Frame, MemoryBank, ring_places
+from flarekit.propagation.memory import Frame, MemoryBank, Readout, ring_places
+from flarekit.propagation.precision import require_numbers
 from flarekit.propagation.ranges import Gap, gaps
 from flarekit.propagation.step import View, decode, decode_nobody, remember
 from flarekit.propagation.views import Slices, Views
@@ -73,7 +74,7 @@ def propagate(
     `only`, no other slices without annotation are answered for. `views` of these slices are used again, so that
     a second call looks at none twice. The network is put in evaluation mode and answers on its own device. Raises
     ValueError without an annotated slice, when a slice number is not one of the volume's, or where `only` would
-    leave out slices that are to be remembered.
+    leave out slices that are to be remembered; UsageError or CheckpointError as `require_numbers` does.
     """
     outside = sorted(z for z in annotated if not 0 <= z < len(slices))
     if not annotated or outside:
@@ -120,7 +121,9 @@ def _fill_memory(views: Views, given: Given, config: PropagationConfig) -> Memor
     @torch.inference_mode()
     def remembered(z: int) -> Frame:
         masks, known = given.on(z)
-        return remember(views.at(z), masks, known, margin=margin, at_once=config.objects_at_once)
+        frame = remember(views.at(z), masks, known, margin=margin, at_once=config.objects_at_once)
+        require_numbers(config.precision, frame.key)
+        return frame
 
     for frame in side_by_side(remembered, given.slices, views.device):
         if memory is None:
@@ -210,6 +213,13 @@ class _Walk:
             bias_per_slice=self.config.distance_bias_per_mm * self.spacing_z_mm,
         )
         wanted = wanted & self.memory.annotated_objects
+        require_numbers(self.config.precision, view.query, readout.share)
+        found = self._decoded(view, readout, wanted)
+        require_numbers(self.config.precision, found.planes[0])  # of what sums to 1, one tells of all
+        return found
+
+    def _decoded(self, view: View, readout: Readout, wanted: Tensor) -> Found:
+        """The wanted objects (K,) bool, from what is read of each."""
         boxes = self._boxes(readout.share.unflatten(1, view.frame.size), wanted, view)
         patches = decode(view, readout.value, boxes, self.config.objects_at_once)
         if not patches:

@@ -102,7 +102,8 @@ def _decode_alike(view: View, planes: Tensor, boxes: Mapping[int, Box]) -> dict[
     """Patches of objects whose boxes have equal sides."""
     readout = torch.stack([box.cut(planes[k]) for k, box in boxes.items()])
     logits = view.network.decode(readout, _cut_skips(view.skips, list(boxes.values()), view.frame))
-    own = logits[:, 0].float().sigmoid()
+    logits = logits[:, 0].float()
+    own = logits.sigmoid().masked_fill(logits.isinf(), torch.nan)  # what overflowed is not sure of anything
     return {k: Patch(box, own[row]) for row, (k, box) in enumerate(boxes.items())}
 
 
