@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from flarekit.errors import InputError, UsageError
+from flarekit.files import input_errors
 
 IGNORE = 255
 DESCRIPTION = "dataset.json"  # the file beside a data set's cases that names its organs
@@ -58,9 +59,9 @@ class LabelSet:
 
     def class_of(self, organ: str) -> int:
         """The class of an organ by name (case, spaces, hyphens and underscores do not matter). Raises UsageError."""
-        wanted = _plain(organ)
+        wanted = plain_name(organ)
         for index, name in enumerate(self.names, start=1):
-            if _plain(name) == wanted:
+            if plain_name(name) == wanted:
                 return index
         raise UsageError(f"unknown organ {organ!r}", remedy=f"Known: {', '.join(self.names)}.")
 
@@ -170,7 +171,8 @@ def read_dataset_json(path: Path) -> LabelSet:
     its voxels count neither in training nor in evaluation. Raises InputError.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        with input_errors(path):
+            data = json.loads(path.read_text(encoding="utf-8-sig"))
         ids = dict(_named_ids(data["labels"]))
         organs = sorted((number, name) for name, number in ids.items() if number != 0 and name != _IGNORE_NAME)
         return LabelSet(
@@ -180,14 +182,17 @@ def read_dataset_json(path: Path) -> LabelSet:
             pairs=tuple((a, b) for a, b in data.get("pairs", ())),
             ignore_id=ids.get(_IGNORE_NAME),
         )
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", where=path, remedy="Check the path.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"does not describe labels ({error})",
             where=path,
             remedy='It needs "labels": {"background": 0, "liver": 1, ...} and may have "pairs": [[left, right]].',
         ) from error
+
+
+def plain_name(organ: str) -> str:
+    """Its letters and digits in lower case: one organ however its name is spelled."""
+    return "".join(c for c in organ.lower() if c.isalnum())
 
 
 def _named_ids(labels: dict) -> Iterator[tuple[str, int]]:
@@ -198,7 +203,3 @@ def _named_ids(labels: dict) -> Iterator[tuple[str, int]]:
         if not float(number).is_integer():
             raise ValueError(f"the id of {name!r} is no whole number: {number}")
         yield name, int(float(number))
-
-
-def _plain(organ: str) -> str:
-    return "".join(c for c in organ.lower() if c.isalnum())

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from flarekit.errors import InputError, UsageError
-from flarekit.labels import FLARE22, LabelSet
+from flarekit.files import input_errors
+from flarekit.labels import FLARE22, LabelSet, plain_name
 
 # Task `total` of version 2 (totalsegmentator/map_to_binary.py).
 TOTALSEGMENTATOR = {
@@ -54,13 +55,13 @@ class WrittenLabels:
         classes = model.parse(organs)
         if label_map is None:
             return cls(model, {c: model.ids[c - 1] for c in classes})
-        numbers = {_plain(name): number for name, number in read_numbering(label_map).items()}
-        if missing := [model.names[c - 1] for c in classes if _plain(model.names[c - 1]) not in numbers]:
+        numbers = {plain_name(name): number for name, number in read_numbering(label_map).items()}
+        if missing := [model.names[c - 1] for c in classes if plain_name(model.names[c - 1]) not in numbers]:
             raise UsageError(
                 f"the label map {label_map!r} has no id for {', '.join(missing)}",
                 remedy="Add them, or leave them out: name the others with --organs.",
             )
-        return cls(model, {c: numbers[_plain(model.names[c - 1])] for c in classes})
+        return cls(model, {c: numbers[plain_name(model.names[c - 1])] for c in classes})
 
     def as_segments(self) -> WrittenLabels:
         """The same organs, numbered 1, 2, ... in class order as a DICOM-SEG's segments are."""
@@ -94,14 +95,12 @@ def read_numbering(name: str) -> Mapping[str, int]:
             f"unknown label map {name!r}", remedy=f"Use {', '.join(NUMBERINGS)}, or a .toml or .json file of name = id."
         )
     try:
-        numbering = _checked(_loaded(path))
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", where=path, remedy="Check the path.") from error
+        with input_errors(path):
+            return _checked(_loaded(path))
     except ValueError as error:
         raise InputError(
             f"is no label map ({error})", where=path, remedy="Write organs and their ids: liver = 1 in TOML."
         ) from error
-    return numbering
 
 
 def _loaded(path: Path) -> Any:
@@ -125,10 +124,6 @@ def _checked(data: Any) -> dict[str, int]:
             raise ValueError(f"the id of {organ!r} lies in 1..{_LARGEST}, got {number!r}")
     if len(set(data.values())) != len(data):
         raise ValueError("two organs have the same id")
-    if len({_plain(organ) for organ in data}) != len(data):
+    if len({plain_name(organ) for organ in data}) != len(data):
         raise ValueError("an organ is there twice")
     return {organ: number for organ, number in data.items() if number}
-
-
-def _plain(organ: str) -> str:
-    return "".join(c for c in organ.lower() if c.isalnum())

@@ -15,12 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flarekit.errors import OutputError
+from flarekit.errors import InputError, OutputError
 from flarekit.files import (
     atomic_folder,
     atomic_path,
+    input_errors,
     refuse_existing,
     remove_leftovers,
+    require_existing,
     require_writable,
     sha256,
     write_json_once,
@@ -203,3 +205,25 @@ def test_an_error_about_a_file_in_a_temporary_folder_names_the_place_it_is_writt
         write_text(temporary / "sub" / "a.txt", "a")
     assert caught.value.where == tmp_path / "new" / "sub" / "a.txt"
     assert str(caught.value).startswith(f"{tmp_path / 'new' / 'sub' / 'a.txt'}: exists already")
+
+
+@pytest.mark.parametrize("name", ["nowhere", "a" * 300, "link"])
+def test_what_is_not_there_is_said_not_to_exist(tmp_path, name):
+    (tmp_path / "link").symlink_to("gone")
+    with pytest.raises(InputError) as caught:
+        require_existing(tmp_path / name)
+    assert str(caught.value) == f"{tmp_path / name}: does not exist. Check the path."
+    require_existing(tmp_path)
+
+
+def test_a_refusal_to_read_names_the_file_the_reason_and_the_remedy(tmp_path):
+    with pytest.raises(InputError) as caught, input_errors(tmp_path):
+        tmp_path.read_text()
+    assert str(caught.value) == f"{tmp_path}: cannot be read (Is a directory). Check the path."
+    with (
+        pytest.raises(InputError, match=r"cannot be read \(odd\)\. Look again\.$"),
+        input_errors(tmp_path, remedy="Look again."),
+    ):
+        raise OSError("odd")
+    with pytest.raises(ValueError, match="no file"), input_errors(tmp_path):
+        raise ValueError("no file of this kind")

@@ -128,6 +128,8 @@ def test_other_npz_files_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "plain.npz", **{k: v for k, v in arrays.items() if not k.startswith("conv_root")})
     np.savez(tmp_path / "more.npz", **arrays, adapter=np.zeros(3))
     (tmp_path / "cut.npz").write_bytes((tmp_path / "vit.npz").read_bytes()[:50_000])
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    (tmp_path / "one.npy").rename(tmp_path / "one.npz")
     dense = "Transformer/encoderblock_1/MlpBlock_3/Dense_0/kernel"
     np.savez(tmp_path / "turned.npz", **{**arrays, dense: arrays[dense].T})
     np.savez(tmp_path / "tokens.npz", **{**arrays, "Transformer/posembed_input/pos_embedding": np.zeros((1, 60, 128))})
@@ -140,6 +142,7 @@ def test_other_npz_files_are_refused(tmp_path: Path) -> None:
         "turned.npz": f"another shape: {dense}",
         "tokens.npz": "are not of a square",
         "flat.npz": "not enough values",
+        "one.npz": "of another kind",
         "cut.npz": "cut short or of another kind",
         "code.npz": "cut short or of another kind",
     }.items():

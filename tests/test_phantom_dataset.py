@@ -151,8 +151,9 @@ def test_painting_goes_on_from_a_label_map_and_names_it(painted: Path, tmp_path:
 
 
 def test_missing_label_maps_are_input_errors(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not exist"):
-        find_maps([tmp_path / "nowhere"])
+    for name in ("nowhere", "a" * 300):
+        with pytest.raises(InputError, match="does not exist"):
+            find_maps([tmp_path / name])
     with pytest.raises(InputError, match="holds no label map"):
         find_maps([tmp_path])
 

@@ -38,10 +38,8 @@ def import_checkpoint(registry: Registry, source: Path) -> Card:
     OutputError when the version is here already or cannot be written.
     """
     try:
-        with zipfile.ZipFile(source) as archive:
+        with files.input_errors(source), zipfile.ZipFile(source) as archive:
             return _unpack(registry, archive)
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", where=source, remedy="Check the path.") from error
     except (CheckpointError, UsageError) as error:
         raise CheckpointError(
             f"holds a damaged checkpoint ({error.what})", where=source, remedy="Export it again."

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from flarekit.errors import InputError
+from flarekit.files import input_errors
 
 T = TypeVar("T")
 
@@ -96,9 +97,8 @@ def dumps(data: dict[str, Any], *, prefix: str = "") -> str:
 def read(path: Path) -> dict[str, Any]:
     """The contents of a TOML file. Raises InputError."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", where=path, remedy="Check the path.") from error
+        with input_errors(path):
+            return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(
             f"is not valid TOML ({error})", where=path, remedy="Mend that line, or put the original file back."

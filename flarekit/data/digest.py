@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from flarekit.errors import InputError
-from flarekit.files import sha256
+from flarekit.files import input_errors, require_existing, sha256
 from flarekit.volumes.companions import files_of
 
 
@@ -15,12 +14,7 @@ def digest(path: Path, series: str | None = None) -> str:
 
     Raises InputError.
     """
-    if not path.exists():
-        raise InputError("does not exist", where=path, remedy="Check the path.")
-    try:
+    require_existing(path)
+    with input_errors(path, remedy="Check its permissions, and its disk."):
         digests = [sha256(file) for file in files_of(path)] + ([] if series is None else [series])
-    except OSError as error:
-        raise InputError(
-            f"cannot be read ({error.strerror or error})", where=path, remedy="Check its permissions, and its disk."
-        ) from error
     return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()

@@ -17,7 +17,6 @@ A `dataset.json` in the folder names the organs (see `flarekit.labels.read_datas
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -26,6 +25,7 @@ from itertools import chain, pairwise
 from pathlib import Path
 
 from flarekit.errors import InputError, UsageError
+from flarekit.files import require_existing
 from flarekit.labels import DESCRIPTION, FLARE22, LabelSet, read_dataset_json
 from flarekit.volumes.dicom import holds_dicom, holds_dicom_below, is_archive
 from flarekit.volumes.formats import SUFFIXES, stem
@@ -134,8 +134,7 @@ class LabelledOrgans:
 
 def parts_of(path: Path) -> list[Path]:
     """The data sets in an input: itself, or the folders in it that are laid out as data sets. Raises InputError."""
-    if not os.path.exists(path):  # unlike Path.exists, False for a name that is too long
-        raise InputError("does not exist", where=path, remedy="Check the path.")
+    require_existing(path)
     with _looking_into(path):
         if not path.is_dir() or layout_of(path) or volumes_in(path):
             return [path]
@@ -215,8 +214,7 @@ def _paired(images: Path, labels: Path, labelled: LabelledOrgans) -> list[CaseFi
 
 def _with_labels(cases: Sequence[CaseFiles], labels: Path, labelled: LabelledOrgans) -> list[CaseFiles]:
     """The cases with label maps from a folder, by name, or from the one file that is given. Raises InputError."""
-    if not os.path.exists(labels):  # unlike Path.exists, False for a name that is too long
-        raise InputError("does not exist", where=labels, remedy="Check the path.")
+    require_existing(labels)
     label_of = label_maps(labels) if labels.is_dir() else dict.fromkeys((case.name for case in cases), labels)
     return [
         replace(case, label=label_of.get(case.name), labelled=labelled.of(case.name) if case.name in label_of else ())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from flarekit.errors import FlarekitError, InputError
 from flarekit.evaluation.dice import CaseScores
 from flarekit.evaluation.masks import score_volumes
 from flarekit.evaluation.rules import ScoringRules
+from flarekit.files import require_existing
 from flarekit.labels import LabelSet
 from flarekit.parallel import Lost, run_cases
 from flarekit.volumes import Volume, read_labels, require_same_grid
@@ -49,8 +49,7 @@ def pair_cases(predicted: Path, true: Path) -> tuple[Pair, ...]:
     Raises InputError when a path is missing, a folder stands beside a file, or a prediction is missing.
     """
     for path in (predicted, true):
-        if not os.path.exists(path):  # unlike Path.exists, False for a name that is too long
-            raise InputError("does not exist", where=path, remedy="Check the path.")
+        require_existing(path)
     if predicted.is_dir() != true.is_dir():
         raise InputError("a folder cannot be scored against a file", where=f"{predicted} and {true}")
     if not true.is_dir():

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from flarekit.config.phantom import PhantomRecipe
 from flarekit.config.toml import to_dict
 from flarekit.errors import InputError, OutOfMemory, OutputError
-from flarekit.files import output_errors, write_text
+from flarekit.files import output_errors, require_existing, write_text
 from flarekit.labels import FLARE22, LabelSet
 from flarekit.parallel import Lost, run_cases
 from flarekit.phantom.anatomy import synthetic_anatomy
@@ -115,8 +115,7 @@ def find_maps(inputs: Iterable[Path]) -> tuple[Path, ...]:
     """Label maps by name: the files given and those in the folders given. Raises InputError where there are none."""
     found: list[Path] = []
     for path in inputs:
-        if not path.exists():
-            raise InputError("does not exist", where=path, remedy="Check the path.")
+        require_existing(path)
         files = sorted(path.iterdir()) if path.is_dir() else [path]
         maps = [file for file in files if file.name.lower().endswith(SUFFIXES) and not file.name.startswith(".")]
         if not maps:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from flarekit.errors import InputError
+from flarekit.files import input_errors
 from flarekit.labels import LabelSet
 from flarekit.report.sidecar_shape import SHAPES, misfit
 from flarekit.report.slice_numbers import number_in_file
@@ -28,7 +29,8 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        with input_errors(path, remedy="Check its permissions."):
+            data = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(data, dict) or str(data.get("format")) not in SHAPES:
             return {}
         if wrong := misfit(data, SHAPES[data["format"]]):
@@ -36,8 +38,6 @@ def read_sidecar(path: Path) -> dict[str, Any]:
         sidecar = _in_one_form({name: value for name, value in data.items() if value is not None})
         labels_of(sidecar)
         return sidecar
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror})", where=path, remedy="Check its permissions.") from error
     except ValueError as error:
         raise InputError(
             f"is damaged ({error})", where=path, remedy="Move it away to have a report without it."

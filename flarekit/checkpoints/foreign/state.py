@@ -12,7 +12,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from flarekit.errors import CheckpointError, InputError
+from flarekit.errors import CheckpointError
+from flarekit.files import input_errors
 
 # What training scripts put a network's state under, beside the optimiser's and others'.
 NESTED = ("state_dict", "model_state_dict", "model", "network", "net")
@@ -37,11 +38,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror or error})", where=path, remedy="Check the path.") from error
+        with input_errors(path):
+            if path.suffix == ".safetensors":
+                return safetensors.torch.load_file(path)
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _refused(path, _why_not_unpickled(error)) from error
     except (RuntimeError, EOFError, ValueError, KeyError, SafetensorError) as error:

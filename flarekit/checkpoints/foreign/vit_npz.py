@@ -21,7 +21,8 @@ from torch.nn import functional as F
 
 from flarekit.checkpoints.foreign.matching import SHOWN
 from flarekit.config.architecture import FLARE22_CLASSES, TransUNetConfig
-from flarekit.errors import CheckpointError, InputError
+from flarekit.errors import CheckpointError
+from flarekit.files import input_errors
 from flarekit.models import TransUNet, build
 
 WHAT = "R50+ViT weights of the Vision Transformer release"
@@ -67,11 +68,9 @@ def from_vit_npz(path: Path, *, grid: int, classes: int = FLARE22_CLASSES, seed:
 
 def _read(path: Path) -> Mapping[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with input_errors(path), np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror or error})", where=path, remedy="Check the path.") from error
-    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise _refused(path, "it is cut short or of another kind") from error
 
 
