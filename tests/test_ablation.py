@@ -131,11 +131,11 @@ def test_a_killed_run_goes_on_where_it_was(bench: Bench, run_cli, monkeypatch) -
 
     written, write = [], steps.write_labels
 
-    def dies_after_three(path: Path, volume: object) -> None:
+    def dies_after_three(path: Path, volume: object, **options: bool) -> None:
         if len(written) == 3:
             raise KeyboardInterrupt
         written.append(path)
-        write(path, volume)
+        write(path, volume, **options)
 
     monkeypatch.setattr(steps, "write_labels", dies_after_three)
     assert run_cli("ablate", config, "-o", out).code == 130
@@ -203,6 +203,24 @@ def test_rows_of_checkpoints_that_are_there_need_no_training(bench: Bench, run_c
     publish_tiny("stranger")
     strange = bench.write([rows[0], {"name": "strange", "model": "stranger"}], data=data)
     assert "segment other organs" in run_cli("ablate", strange, "-o", bench.folder / "out").stderr
+
+
+def test_files_of_a_stopped_run_that_are_lost_are_made_again_and_damaged_ones_named(bench: Bench, run_cli) -> None:
+    publish_tiny("pair", labels=ORGANS)
+    data = {name: str(bench.folder / "test" / name) for name in ("images", "labels")}
+    config, out = bench.write([{"name": "every slice", "model": "pair"}], data=data), bench.folder / "out"
+    assert run_cli("ablate", config, "-o", out).code == 0
+    table = (out / "ablation.md").read_text()
+    (masks,) = (out / "masks").iterdir()
+    for file in (masks / "p30.json", masks / "scores.json", out / "cases.json"):
+        for text in ("{", "[]", *(['{"seconds": null}'] if file.name == "p30.json" else [])):
+            file.write_text(text)
+            outcome = run_cli("ablate", config, "-o", out)
+            assert outcome.code == 3 and f"{file.name}: is damaged" in outcome.stderr, text
+            assert outcome.stderr.count("\n") == 1
+        file.unlink()
+        assert run_cli("ablate", config, "-o", out).code == 0
+    assert len((out / "ablation.md").read_text().splitlines()) == len(table.splitlines())
 
 
 def test_what_cannot_work_is_refused_before_training(bench: Bench, run_cli) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -12,11 +13,12 @@ from segmentation_doubles import ORGANS, Reader, Ready, loaded, painted_classes,
 
 from flarekit.config.consensus import ConsensusConfig
 from flarekit.consensus import CheckpointSource, MaskSource, Round, common_labels, order, run_round
+from flarekit.consensus.members import say_where_preprocessing_differs
 from flarekit.consensus.round import CaseOutcome
 from flarekit.data.layouts import CaseFiles
 from flarekit.errors import CheckpointError, InputError, UsageError
 from flarekit.labels import FLARE22, LabelSet, read_dataset_json
-from flarekit.pipeline.member import ChainSource
+from flarekit.pipeline.member import ChainMember, ChainSource
 from flarekit.reference import ReferenceModule
 from flarekit.volumes import read_labels, write_labels, write_volume
 
@@ -216,3 +218,14 @@ def test_masks_alone_make_a_consensus_of_several(case, masks, tmp_path, run_cli)
     (outcome,) = json.loads(result.stdout)["cases"]
     assert (outcome["status"], outcome["ignored"]) == ("kept", ["pea"])
     assert read_dataset_json(out / "dataset.json").names == ORGANS.names
+
+
+def test_propagated_checkpoints_that_see_the_ct_differently_are_named(caplog):
+    chains = [ChainMember(module=reader().module, propagation=loaded(Reader(), kind="propagation")) for _ in range(2)]
+    say_where_preprocessing_differs(chains)
+    assert not caplog.text
+    card = chains[1].module.card
+    coarse = replace(card, name="n", preprocessing=replace(card.preprocessing, spacing_mm=2.5))
+    chains[1] = replace(chains[1], module=ReferenceModule(replace(loaded(Reader()), card=coarse)))
+    say_where_preprocessing_differs(chains)
+    assert "n@1 was trained with another spacing_mm than m@1" in caplog.text

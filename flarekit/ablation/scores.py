@@ -48,7 +48,7 @@ def require_same_cases(folder: Path, cases: Sequence[Pair], labels: LabelSet) ->
     made, and where those of a new case cannot be read, lie on different grids, or hold other labels.
     """
     path = folder / CASES
-    known: dict[str, list[str]] = json.loads(path.read_text()) if path.exists() else {}
+    known: dict[str, list[str]] = _own(path)
     for case in tqdm(cases, desc="test cases", unit="case", disable=None, leave=False):
         if case.name not in known:
             _require_readable(case, labels)
@@ -73,7 +73,7 @@ def _require_readable(case: Pair, labels: LabelSet) -> None:
 def score_masks(masks: Path, cases: Sequence[Pair], truth: Truth) -> list[CaseScores]:
     """The scores of the cases whose masks lie in a folder, in their order. Raises InputError where one has none."""
     path, settings = masks / SCORES, truth.to_json()
-    stored = json.loads(path.read_text()) if path.exists() else {}
+    stored = _own(path)
     known: dict[str, Any] = stored.get("cases", {}) if stored.get("rules") == settings else {}
     pairs = [
         Pair(name=case.name, predicted=masks / f"{case.name}.nii.gz", true=case.true)
@@ -89,5 +89,29 @@ def score_masks(masks: Path, cases: Sequence[Pair], truth: Truth) -> list[CaseSc
 
 
 def mean_seconds(masks: Path, cases: Sequence[Pair]) -> float:
-    """What a case took to segment on average, reading and writing apart."""
-    return fmean(json.loads((masks / f"{case.name}.json").read_text())["seconds"] for case in cases)
+    """What a case took to segment on average, reading and writing apart. Raises InputError."""
+    return fmean(_seconds(masks / f"{case.name}.json") for case in cases)
+
+
+def _seconds(path: Path) -> float:
+    seconds = _own(path).get("seconds")
+    if not isinstance(seconds, int | float):
+        raise _damaged(path, f"seconds are {seconds!r}")
+    return seconds
+
+
+def _own(path: Path) -> dict[str, Any]:
+    """What a file that an earlier run left says; nothing where there is none. Raises InputError."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
+    if not isinstance(data, dict):
+        raise _damaged(path, "nothing has a name")
+    return data
+
+
+def _damaged(path: Path, why: str) -> InputError:
+    return InputError(f"is damaged ({why})", where=path, remedy="Delete it, and give the same line again.")

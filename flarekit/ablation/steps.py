@@ -25,6 +25,8 @@ from flarekit.reference import ReferenceModule
 from flarekit.training.runs import train
 from flarekit.volumes import read_volume, write_labels
 
+_ENDINGS = (".json", ".nii.gz")  # of a case's files: the seconds that it took, and then its mask
+
 logger = logging.getLogger(__name__)
 
 
@@ -65,7 +67,7 @@ class Workplace:
         chain = None if propagation is None else _weights(propagation)
         name = names.masks_name(_weights(reference), chain, row.segment)
         folder = self.folder / "masks" / name
-        missing = [case for case in cases if not (folder / f"{case.name}.nii.gz").exists()]
+        missing = [case for case in cases if not all((folder / f"{case.name}{end}").exists() for end in _ENDINGS)]
         if missing:
             logger.info("Row %s: %d of %d masks to make.", row.name, len(missing), len(cases))
             self._segment(row, reference, propagation, missing, folder)
@@ -80,7 +82,7 @@ class Workplace:
             volume = read_volume(case.predicted)
             found = segment(volume, pair, chain, row.segment)
             write_json(folder / f"{case.name}.json", {"seconds": sum(found.seconds.values())}, overwrite=True)
-            write_labels(folder / f"{case.name}.nii.gz", volume.like(self.labels.to_ids(found.classes)))
+            write_labels(folder / f"{case.name}.nii.gz", volume.like(self.labels.to_ids(found.classes)), overwrite=True)
 
     def _pair(self, row: AblationRow, seed: int) -> Card:
         name = names.pair_name(self.prefix, self.config, row, seed)

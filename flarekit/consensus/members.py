@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -222,9 +222,19 @@ def common_labels(sources: Sequence[MemberSource], stated: LabelSet | None, othe
     return replace(next((labels for labels in named if labels is not None), otherwise), ignore_id=None)
 
 
+@runtime_checkable
+class Looking(Protocol):
+    """A voter that looks at the CT, with the propagation behind it or without."""
+
+    @property
+    def module(self) -> ReferenceModule:
+        """What it looks through."""
+        ...
+
+
 def say_where_preprocessing_differs(members: Iterable[Member]) -> None:
     """Warns where checkpoints see a CT differently, which is no reason to refuse: votes meet on the CT's own pixels."""
-    modules = [member.module for member in members if isinstance(member, ReferenceMember)]
+    modules = [member.module for member in members if isinstance(member, Looking)]
     for module in modules[1:]:
         first, other = modules[0].preprocessing, module.preprocessing
         differ = [f.name for f in fields(first) if getattr(first, f.name) != getattr(other, f.name)]
