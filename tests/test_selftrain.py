@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from segmentation_doubles import publish_tiny
 from selftrain_data import write_config, write_data
 from training_setup import TINY, TINY_GRID
 from training_stores import ORGANS
@@ -185,7 +186,7 @@ def test_trained_checkpoints_serve_as_the_first_rounds_models(
     place: Path, doubles: Doubles, run_cli, monkeypatch
 ) -> None:
     monkeypatch.setattr(cycle, "given_model", lambda name, _: TrainedModel(checkpoint=name, dice=0.5))
-    monkeypatch.setattr(Registry, "card", lambda *_, **__: None)
+    monkeypatch.setattr(Registry, "card", lambda *_, **__: SimpleNamespace(labels=ORGANS))
     result = run(place, run_cli, ("models = 2", 'models = 2\nfirst = ["b@3", "a@1"]'))
     assert [model["checkpoint"] for model in result["rounds"][0]["models"]] == ["b@3", "a@1"]
     assert [(plan.name, plan.started_from, plan.seed) for plan in doubles.plans] == [
@@ -198,7 +199,9 @@ def test_first_models_that_may_have_seen_the_fold_they_are_judged_on_are_named(
     place: Path, doubles: Doubles, run_cli, monkeypatch
 ) -> None:
     cards = {"a@1": "1/2", "b@1": "1/2"}
-    trained = {name: SimpleNamespace(training={"stores": {"fold": fold}}) for name, fold in cards.items()}
+    trained = {
+        name: SimpleNamespace(training={"stores": {"fold": fold}}, labels=ORGANS) for name, fold in cards.items()
+    }
     monkeypatch.setattr(Registry, "card", lambda _, name, **__: trained[name])
     monkeypatch.setattr(cycle, "given_model", lambda name, _: TrainedModel(checkpoint=name, dice=0.5))
     first = ("models = 2", 'models = 2\nfirst = ["a@1", "b@1"]')
@@ -289,7 +292,7 @@ def test_a_run_older_than_a_setting_goes_on_without_it_and_with_no_other_value(
     work = Workplace(config.folder)
     write_state(work.folder, replace(work.open(config), step="storing cases"))
     lines = work.config.read_text().splitlines()
-    work.config.write_text("\n".join(line for line in lines if not line.startswith("field_of_view")))
+    work.config.write_text("\n".join(line for line in lines if not line.startswith(("field_of_view", "certainty"))))
     narrow = replace(config.training, augmentation=replace(config.training.augmentation, field_of_view=0.6))
     with pytest.raises(UsageError, match=r"training.augmentation.field_of_view was 1.0 and is 0.6"):
         work.open(replace(config, training=narrow))
@@ -497,6 +500,19 @@ def test_what_is_wrong_is_found_before_anything_is_done_and_may_be_put_right(
     assert outcome.code == code and said in outcome.stderr and outcome.stderr.count("\n") == 1, outcome.stderr
     assert not (place / "rounds" / "stores").exists()
     assert run(place, run_cli)["step"] == "done"
+
+
+def test_other_organs_than_the_labelled_cases_have_are_found_before_anything_is_done(place: Path, run_cli) -> None:
+    strange = {"labels": {"background": 0, "left_blob": 1, "right_blob": 2, "rod": 5}}
+    (place / "data" / "test" / "dataset.json").write_text(json.dumps(strange))
+    publish_tiny("one", labels=ORGANS)
+    publish_tiny("two")
+    first = [("models = 2", 'models = 2\nfirst = ["one@1", "two@1"]')]
+    test = '[test]\ncases = ["data/test"]\n'
+    for changes, more, said in (([], test, "data/test: has other organs"), (first, "", "two@1: has other organs")):
+        outcome = run_cli("selftrain", "run", write_config(place, *changes, more=more).name)
+        assert outcome.code == 2 and said in outcome.stderr and outcome.stderr.count("\n") == 1, outcome.stderr
+        assert not (place / "rounds" / "stores").exists()
 
 
 def test_rounds_that_are_compared_keep_the_rejected_masks_for_it(place: Path) -> None:

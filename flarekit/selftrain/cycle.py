@@ -16,7 +16,9 @@ from flarekit.checkpoints.registry import check_name
 from flarekit.config.selftrain import SelftrainConfig
 from flarekit.data.apart import require_apart
 from flarekit.data.layouts import CaseFiles
+from flarekit.errors import UsageError
 from flarekit.files import output_errors, write_text
+from flarekit.labels import LabelSet
 from flarekit.selftrain.comparison import markdown
 from flarekit.selftrain.labelling import check_predictions, label_cases
 from flarekit.selftrain.report import gains_of, tested_arms
@@ -84,10 +86,12 @@ class _Cycle:
             say_where_fold_was_seen(self.registry.card(name, kind="reference"), name, number, self.config)
         if self.config.labelling.propagation_model:
             self.registry.card(self.config.labelling.propagation_model, kind="propagation")
-        if not self.state.stored:
-            check_predictions(self.config, organs_of(self.config.data), self.place)
         if self.config.test:
             cases_to_test(self.config)
+        if not self.state.stored:
+            organs = organs_of(self.config.data)
+            check_predictions(self.config, organs, self.place)
+            self._require_organs(organs)
 
     def store(self) -> None:
         """Fill the stores, which no test case is in. Raises InputError where one is."""
@@ -131,6 +135,19 @@ class _Cycle:
         self._keep(replace(self.state, test_cases=tuple(case.name for case in found.cases)))
         arms = tested_arms(self.state, self.place)
         write_text(self.place.report, markdown(arms, gains_of(arms)), overwrite=True)
+
+    def _require_organs(self, organs: LabelSet) -> None:
+        """Raises UsageError where given checkpoints, or test cases, have other organs than the labelled cases."""
+        found = {name: self.registry.card(name).labels for name in self.config.rounds.first}
+        if self.config.test:
+            found[", ".join(map(str, self.config.test.cases))] = cases_to_test(self.config).labels
+        for where, labels in found.items():
+            if labels.names != organs.names:
+                raise UsageError(
+                    "has other organs than the labelled cases",
+                    where=where,
+                    remedy="Name them alike in dataset.json, or leave it out.",
+                )
 
     def _next_round(self) -> int | None:
         """The round that is under way or comes next; None when there is a reason to stop, which is kept."""
