@@ -92,7 +92,7 @@ Layout = Annotated[
     typer.Option(
         "--layout",
         rich_help_panel=WRITTEN,
-        help=f"{' or '.join(LAYOUTS)}: imagesTr and labelsTr, to train nnU-Net v2 on.",
+        help=f"{' or '.join(LAYOUTS)}: imagesTr and labelsTr, to train nnU-Net v2 on: call OUTPUT DatasetNNN_NAME.",
     ),
 ]
 RoundNumber = Annotated[
