@@ -83,6 +83,17 @@ def test_not_every_organ_can_be_left_out(workplace: Workplace, run_cli) -> None:
     assert not (workplace.folder / "runs" / "blind").exists()
 
 
+def test_dice_is_unknown_where_no_validation_case_shows_an_organ_that_is_followed(
+    workplace: Workplace, run_cli
+) -> None:
+    outcome = run_cli("train", "stcn", *options(workplace, "blind", "--clips", 1, "--leave-out", "left blob,bar"))
+    assert outcome.code == 0, outcome.stderr
+    assert "validation Dice unknown, as no case shows an organ that is scored" in outcome.stderr
+    card = Registry.default().card("blind")
+    assert card.metrics["dice"] is None and card.metrics["organs"] == {} and card.metrics["iteration"] == 2
+    assert run_cli("models", "show", "blind").code == 0 and run_cli("models", "list").code == 0
+
+
 def test_an_unknown_organ_cannot_be_left_out(workplace: Workplace, run_cli) -> None:
     outcome = run_cli("train", "stcn", *options(workplace, "blind", "--leave-out", "tail"))
     assert outcome.code == 2 and "unknown organ 'tail'" in outcome.stderr

@@ -31,6 +31,15 @@ def test_metrics_become_a_picture(tmp_path: Path, lines: list[dict]) -> None:
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_validation_without_dice_is_drawn_as_nothing(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    unknown = {"kind": "validation", "iteration": 2, "dice": None, "organs": {}, "networks": {"one": None}}
+    lines = [{"kind": "train", "iteration": 1, "lr": 0.1, "loss": 1.0}, unknown]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    draw_curves(tmp_path / "metrics.jsonl", tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG") and not recwarn.list
+    assert curves_of(unknown) == {}
+
+
 def test_every_number_of_a_line_is_a_curve() -> None:
     assert curves_of(VALIDATION) == {
         "validation/dice": 0.5,

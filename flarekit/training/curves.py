@@ -92,7 +92,7 @@ def _draw_organs(axes: Axes, validation: list[dict[str, Any]]) -> None:
             color=f"C{index % 10}", label=name.replace("_", " "),
         )  # fmt: skip
     axes.set_ylim(0, 1)
-    if len(names) <= NAMED_ORGANS:
+    if 0 < len(names) <= NAMED_ORGANS:
         axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.02, 1.02), frameon=False)
 
 

@@ -202,9 +202,11 @@ class Trainer:
         elapsed_s = round(time.perf_counter() - started, 2)
         iteration = self.progress.iteration
         self.record({"kind": "validation", "iteration": iteration, **score.to_json(), "elapsed_s": elapsed_s})
-        logger.info("Iteration %d: validation Dice %.4f%s", iteration, score.dice, self._time_left())
-        if score.dice >= self.progress.best_dice:  # of equals the last: the first ones may all have found nothing
-            self.progress.best_dice = score.dice
+        said = "unknown, as no case shows an organ that is scored" if score.dice is None else f"{score.dice:.4f}"
+        logger.info("Iteration %d: validation Dice %s%s", iteration, said, self._time_left())
+        dice = -1.0 if score.dice is None else score.dice
+        if dice >= self.progress.best_dice:  # of equals the last: the first ones may all have found nothing
+            self.progress.best_dice = dice
             self.progress.best_score = score.to_json() | {"iteration": iteration}
             write_weights(self.folder.best, self.task.networks, half=False, overwrite=True)
 

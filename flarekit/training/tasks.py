@@ -17,7 +17,7 @@ from flarekit.training.data import TrainingData
 from flarekit.training.loop import Task
 from flarekit.training.stcn import STCNObjective
 from flarekit.training.supervised import SupervisedObjective
-from flarekit.training.validation import Score, score_propagation, score_reference, validation_clips
+from flarekit.training.validation import Score, score_propagation, score_reference
 
 TrainingConfig = SupervisedConfig | CPSConfig | STCNTrainingConfig
 Networks = Mapping[str, nn.Module]
@@ -36,8 +36,7 @@ class Training:
 def training_of(config: TrainingConfig) -> Training:
     """The training that a configuration describes.
 
-    Its `make_task` raises TrainingError where cases to learn from or to be judged on are wanting, UsageError where
-    every organ is left out.
+    Its `make_task` raises TrainingError where cases are wanting, UsageError where every organ is left out.
     """
     if isinstance(config, SupervisedConfig):
         return _supervised(config)
@@ -73,11 +72,6 @@ def _stcn(config: STCNTrainingConfig) -> Training:
         left_out = [data.labels.class_of(organ) for organ in config.leave_out]
         if len(set(left_out)) == len(data.labels.names):
             raise UsageError("--leave-out leaves no organ to follow", remedy="Name fewer organs.")
-        if data.validation and not any(any(validation_clips(case, left_out=left_out)) for case in data.validation):
-            raise TrainingError(
-                "no validation case shows an organ that is followed",
-                remedy="Validate on other cases, or name fewer organs with --leave-out.",
-            )
 
         def validate() -> Score:
             return score_propagation(network, data.validation, data.labels, left_out=left_out)

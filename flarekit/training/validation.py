@@ -29,9 +29,9 @@ STEP_MM = 10.0  # distance between the slices of a validation clip
 class Score:
     """What a validation found."""
 
-    dice: float  # mean over organs
+    dice: float | None  # mean over organs; None where no case shows one that is scored
     organs: dict[str, float]  # mean over the cases that have the organ
-    networks: dict[str, float]  # mean over organs of each network alone; empty where there is one network
+    networks: dict[str, float | None]  # mean over organs of each network alone; empty where there is one network
 
     def to_json(self) -> dict[str, object]:
         """A plain dictionary."""
@@ -123,8 +123,8 @@ def _dice_by_organ(counts: np.ndarray, labels: LabelSet) -> dict[str, float]:
     return dice
 
 
-def _mean(dice: Mapping[str, float]) -> float:
-    return float(np.mean(list(dice.values()))) if dice else 0.0
+def _mean(dice: Mapping[str, float]) -> float | None:
+    return float(np.mean(list(dice.values()))) if dice else None
 
 
 def _batches(items: Sequence) -> Iterable[Sequence]:
