@@ -118,11 +118,12 @@ def test_spacing_that_changes_little_by_little_is_refused(tmp_path):
         read_volume(tmp_path)
 
 
-def test_positions_may_be_rounded(tmp_path):
-    heights = (0.625 * np.arange(21)).round(1)  # steps of 0.6 and 0.7
+@pytest.mark.parametrize(("step_mm", "count"), [(0.625, 21), (0.75, 6), (0.85, 20)])  # in the last two, an end is rounded
+def test_positions_may_be_rounded(tmp_path, step_mm, count):
+    heights = (step_mm * np.arange(count)).round(1)
     for z, height in enumerate(heights):
         save(ct_slice(HU[z % 4], z, ImagePositionPatient=[0, 0, height]), tmp_path / f"{z}.dcm")
-    assert read_volume(tmp_path).spacing_mm[0] == pytest.approx(0.625)
+    assert read_volume(tmp_path).spacing_mm[0] == pytest.approx(step_mm, abs=0.1 / (count - 1))
 
 
 def test_a_copy_of_a_slice_is_left_out_and_said(tmp_path, caplog):

@@ -15,7 +15,7 @@ import numpy as np
 from flarekit.errors import InputError
 from flarekit.volumes.dicom.geometry import normal_of
 from flarekit.volumes.dicom.slices import Slice
-from flarekit.volumes.dicom.stacking import UNEVEN, usual_step
+from flarekit.volumes.dicom.stacking import UNEVEN, unevenness_mm, usual_step
 
 _SAME_PLACE_MM = 1e-3
 _MOST_EMPTY = 1000  # slices between frames: no file says how many there are
@@ -75,9 +75,9 @@ def _line(
     lowest, way_mm = places_mm[levels.argmin()], places_mm[levels.argmax()] - places_mm[levels.argmin()]
     step_mm = way_mm / levels.max()
     off_mm = places_mm - lowest - levels[:, None] * step_mm
-    if (np.linalg.norm(off_mm, axis=1) <= allowed_mm).all():
+    if unevenness_mm(off_mm) <= allowed_mm:
         return lowest, step_mm
     step_mm = way_mm * (stated_mm / (way_mm @ normal))
     off_mm = places_mm - lowest - levels[:, None] * step_mm
     middle_mm = (off_mm.min(axis=0) + off_mm.max(axis=0)) / 2
-    return (lowest + middle_mm, step_mm) if (np.linalg.norm(off_mm - middle_mm, axis=1) <= allowed_mm).all() else None
+    return (lowest + middle_mm, step_mm) if unevenness_mm(off_mm) <= allowed_mm else None

@@ -48,6 +48,15 @@ def usual_step(places_mm: np.ndarray, levels: np.ndarray, normal: np.ndarray) ->
     return np.asarray(steps[np.argsort(steps @ normal)[(len(steps) - 1) // 2]])
 
 
+def unevenness_mm(off_mm: np.ndarray) -> float:
+    """How far the farthest of places lies from their line, drawn through the middle of them all.
+
+    `off_mm` (N, 3) is how far each lies from a line beside it, such as that through two of them, which are rounded too.
+    """
+    middle_mm = (off_mm.min(axis=0) + off_mm.max(axis=0)) / 2
+    return float(np.linalg.norm(off_mm - middle_mm, axis=1).max())
+
+
 def _without_copies(ordered: list[Slice], normal: np.ndarray, where: Path) -> list[Slice]:
     """One slice at each position. Raises InputError where two at one position show different things."""
     kept, dropped = [ordered[0]], []
@@ -78,7 +87,7 @@ def _require_even(ordered: Sequence[Slice], places_mm: np.ndarray, normal: np.nd
     usual = usual_step(places_mm, np.arange(len(places_mm)), normal)
     usual_mm = float(np.linalg.norm(usual))
     even_mm = np.linspace(places_mm[0], places_mm[-1], len(places_mm))
-    if (np.linalg.norm(places_mm - even_mm, axis=1) <= UNEVEN * usual_mm).all():
+    if unevenness_mm(places_mm - even_mm) <= UNEVEN * usual_mm:
         return
     wholes = np.rint(lengths / (usual @ normal))
     fits = np.linalg.norm(steps - wholes[:, None] * usual, axis=1) <= UNEVEN * usual_mm
