@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flarekit.evaluation.dice import CaseScores, Overlap, dice, organ_means, score_case
+from flarekit.evaluation.dice import CaseScores, Overlap, dice, organ_means, score_case, scored_organs
 from flarekit.evaluation.tables import scores_to_csv, scores_to_json
 from flarekit.labels import IGNORE
 
@@ -54,3 +54,15 @@ def test_scores_of_cases_become_a_dictionary_and_a_table() -> None:
 def test_no_case_has_no_mean() -> None:
     with pytest.raises(ValueError, match="case"):
         organ_means([])
+
+
+def test_organs_are_listed_as_the_fullest_case_does_and_then_those_that_it_lacks() -> None:
+    few = CaseScores(case="a", dice={"spleen": 1.0})
+    most = CaseScores(case="b", dice={"liver": 1.0, "spleen": 1.0, "aorta": 1.0})
+    others = CaseScores(case="c", dice={"stomach": 1.0, "liver": 1.0})
+    assert scored_organs([few, others, most]) == ("liver", "spleen", "aorta", "stomach")
+
+
+def test_scores_of_some_organs_leave_out_the_others_of_both_kinds() -> None:
+    both = CaseScores(case="a", dice={"liver": 0.5, "spleen": 1.0}, nsd={"liver": 0.25, "spleen": 0.75})
+    assert both.only({"liver"}) == CaseScores(case="a", dice={"liver": 0.5}, nsd={"liver": 0.25})

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from flarekit.config.hard import HARD_KINDS, harden
 from flarekit.config.phantom import LOW_ENERGY, RECIPES, MetalRecipe, TissueRecipe
 from flarekit.phantom import Tissue, canonical_volume, paint, paint_case, paint_tissues, synthetic_anatomy
 from flarekit.phantom.grid import Grid
-from flarekit.phantom.metal import Implant, _add_path, _back_project, _detector
+from flarekit.phantom.metal import Implant, _add_path, _back_project, _body, _detector, _place
 from flarekit.phantom.tissues import draw_palette
 from flarekit.volumes import Volume, write_labels
 
@@ -111,6 +112,32 @@ def test_the_projections_of_an_ellipse_give_it_back_where_it_was() -> None:
         radius = (along / 25) ** 2 + (across / 10) ** 2
         assert image[z][radius < 0.6].mean() == pytest.approx(share, rel=0.05)
         assert abs(image[z][radius > 1.6].mean()) < 0.03
+
+
+def test_metal_fills_an_implants_voxels_where_they_are_free_and_no_others() -> None:
+    grid = Grid(shape=(2, 8, 10), spacing_mm=(5.0, 1.0, 1.0))
+    middle = np.array([[4.0, 5.0], [4.0, 5.0]])
+    implant = Implant(middle_mm=middle, along_mm=2.5, across_mm=1.5, turn=0.0, share=np.array([0.5, 0.0]))
+    hu, free = np.zeros(grid.shape, dtype=np.float32), np.ones(grid.shape, dtype=bool)
+    free[:, :, 5:] = False
+    _place(hu, free, grid, implant)
+    assert sorted(map(tuple, np.argwhere(hu > 0).tolist())) == [
+        (0, 3, 4), (0, 4, 3), (0, 4, 4), (0, 5, 4)
+    ]  # fmt: skip
+    assert set(hu[hu > 0].tolist()) == {3000.0}  # half of the slice's thickness
+
+
+def test_a_body_weakens_rays_by_its_mean_width_and_depth() -> None:
+    skin_mm = np.full((3, 8), 50.0)
+    skin_mm[:, [0, 2, 4, 6]] = 100.0, 80.0, 140.0, 60.0  # left, back, right and front of the axis
+    frame = SimpleNamespace(skin_mm=skin_mm, axis_mm=np.array([150.0, 200.0]))
+    position = np.array([-71.0, -10.0, 0.0])
+    along_y, along_x = _body(frame, np.array([0.0, np.pi / 2]), position, np.array([150.0, 190.0]))[:, :, 0]
+    # The axis lies 10 mm beside the middle, where rays along y are counted from.
+    deep = 2 * 70 * np.sqrt(1 - (np.array([81.0, 20.0, 10.0]) / 120) ** 2)
+    wide = 2 * 120 * np.sqrt(np.maximum(1 - (position / 70) ** 2, 0))
+    np.testing.assert_allclose(along_y, 0.02 * deep)
+    np.testing.assert_allclose(along_x, 0.02 * wide, atol=1e-12)
 
 
 def test_a_recipe_without_metal_has_the_hash_it_had_before_there_was_any() -> None:

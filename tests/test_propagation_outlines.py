@@ -92,6 +92,21 @@ def test_far_outside_an_outline_distances_are_not_told_apart() -> None:
     classes = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
     classes[:2] = 1
     assert outlines({0: classes}).log_odds(0, 0, WHOLE).min() == -BAND_MM
+    classes[:, 1:] = 0  # a corner, of which the slice's other one lies 38 mm down and aside within the same rectangle
+    assert outlines({0: classes}).log_odds(0, 0, WHOLE).min() == -BAND_MM
+
+
+def test_an_object_that_fills_a_slice_is_as_likely_as_can_be_everywhere() -> None:
+    odds = outlines({0: half(WIDTH)}, replace(HARD, limit=3.0)).log_odds(0, 0, WHOLE)
+    np.testing.assert_array_equal(odds, np.full((HEIGHT, WIDTH), 3.0))
+
+
+def test_no_odds_are_stronger_than_the_strongest_of_their_slice() -> None:
+    lines = outlines({2: half(25)}, replace(HARD, limit=3.0, fade_mm=6.0))
+    assert lines.strongest(2) == 3 and lines.strongest(4) == pytest.approx(3 / math.e)
+    for z in (2, 4, 9):
+        odds = lines.log_odds(z, 0, WHOLE)
+        assert odds.max() == pytest.approx(lines.strongest(z)) and odds.min() == pytest.approx(-lines.strongest(z))
 
 
 @pytest.mark.parametrize("field", ["blur_mm", "limit", "fade_mm"])

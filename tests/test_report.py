@@ -21,6 +21,7 @@ from flarekit.report.case_files import ReportFiles, read_case
 from flarekit.report.coding import jpeg, runs
 from flarekit.report.grey_levels import hu_of_levels, to_levels
 from flarekit.report.index import IndexEntry, by_need, index, write_index
+from flarekit.report.mask_facts import doubts_about
 from flarekit.report.organ_facts import organ_facts
 from flarekit.report.overlay import COLOURS, colour
 from flarekit.report.page import ReportCase, page, write_report
@@ -386,6 +387,13 @@ def test_a_mask_that_was_edited_since_is_told_from_what_its_json_says(files):
     truth["organs"][1]["volume_ml"] = 1.7
     (files / "mask.json").write_text(json.dumps(SIDECAR | truth | {"image": "other.nii.gz"}))
     assert codes() == ["renamed", "changed"]
+
+
+def test_large_volumes_may_differ_by_more_before_a_mask_counts_as_edited():
+    told = {"organs": [{"name": "liver", "volume_ml": 1500.1}]}  # a ten-thousandth of 1500 mL is 0.15 mL
+    assert doubts_about(told, "ct.nii.gz", {"liver": 1500.0}) == []
+    (doubt,) = doubts_about(told, "ct.nii.gz", {"liver": 1500.3})
+    assert doubt["code"] == "changed" and "liver" in doubt["text"]
 
 
 def test_organs_that_the_json_does_not_name_are_listed_where_they_are_named_elsewhere(files):

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flarekit.volumes import Volume, read_labels, read_volume, require_same_grid, write_labels, write_volume
+from flarekit.volumes.orientation import Reorientation
 
 SHAPE = (3, 4, 5)
 SPACING_MM = (0.7, 1.1, 2.5)
@@ -105,6 +106,14 @@ def test_a_sheared_grid_survives(tmp_path, suffix):
     back = read_volume(tmp_path / f"tilted{suffix}")
     np.testing.assert_allclose(back.source.affine, affine, atol=1e-6)
     assert np.array_equal(back.to_source_axes(), numbered())
+
+
+@pytest.mark.parametrize("last", [(0.0, 0.0, 0.0), (1.0, 2.0, 0.0), (1.0, 2.0, 1e-9), (np.nan, 0.0, 1.0), (1e308,) * 3])
+def test_axes_that_lie_in_one_plane_or_reach_nowhere_are_refused(last):
+    affine = np.eye(4)
+    affine[:3, 2] = last
+    with pytest.raises(ValueError, match="singular or not finite"):
+        Reorientation.from_affine(affine)
 
 
 def test_the_patients_right_is_on_the_left_of_an_axial_slice():
