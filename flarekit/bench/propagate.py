@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from flarekit.bench.timing import wait_for
 from flarekit.config.architecture import ARCHITECTURES
 from flarekit.config.propagation import PropagationConfig
 from flarekit.models import STCN, DecoderSkips, KeyFeatures
@@ -85,7 +86,7 @@ def bench_propagation(
     begin, filled = time.perf_counter(), 0
     for result in propagate(network, slices, masks, config):  # type: ignore[arg-type]
         filled += result.z not in masks
-    _wait(device)
+    wait_for(device)
     elapsed_s, lanes = time.perf_counter() - begin, lanes_on(device)
     spent_s = {stage: seconds / lanes for stage, seconds in network.spent_s.items()}
     cost = _a_slice(spent_s, elapsed_s, patient, filled)
@@ -159,11 +160,11 @@ class _Clock:
         self._thread = threading.local()  # its since_s: when the stage began that the thread is in
 
     def start(self, device: torch.device) -> None:
-        _wait(device)
+        wait_for(device)
         self._thread.since_s = time.perf_counter()
 
     def stop(self, stage: str, device: torch.device) -> None:
-        _wait(device)
+        wait_for(device)
         took_s = time.perf_counter() - self._thread.since_s
         with self._adding:
             self.spent_s[stage] = self.spent_s.get(stage, 0.0) + took_s
@@ -215,8 +216,3 @@ class Planted(nn.Module):
         self.clock.stop("decode", readout.device)
         planted = F.interpolate(readout[:, :1] - 0.5, logits.shape[-2:], mode="bilinear", align_corners=False)
         return planted * 20
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

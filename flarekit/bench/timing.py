@@ -34,13 +34,14 @@ def middle_per_s(work: Callable[[int], object], items: Sequence[int]) -> float:
 
 
 def _once(work: Callable[[], object], device: torch.device) -> float:
-    _wait(device)
+    wait_for(device)
     begin = time.perf_counter()
     work()
-    _wait(device)
+    wait_for(device)
     return time.perf_counter() - begin
 
 
-def _wait(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Until a GPU has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -18,9 +18,9 @@ from flarekit.errors import FlarekitError, OutputError, UsageError
 from flarekit.parallel import Lost, run_cases
 from flarekit.pipeline.batch_report import BATCH_NAMES, COLOUR_NAMES, refuse_foreign, write_batch_report
 from flarekit.pipeline.case import Recipe, segment_case
+from flarekit.pipeline.organ_colours import named
 from flarekit.pipeline.outcome import FAILED, SEGMENTED, SKIPPED, CaseOutcome
 from flarekit.pipeline.outputs import OutputFiles
-from flarekit.pipeline.writing import named
 from flarekit.volumes.colour_tables import itk_snap, slicer
 
 logger = logging.getLogger(__name__)

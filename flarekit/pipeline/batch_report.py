@@ -15,7 +15,7 @@ from flarekit.pipeline.case import Recipe
 from flarekit.pipeline.earlier_cases import earlier_cases
 from flarekit.pipeline.outcome import CaseOutcome
 from flarekit.pipeline.quality_report import index_entries
-from flarekit.pipeline.writing import measured_columns, organ_row
+from flarekit.pipeline.statistics_table import measured_columns, organ_row
 from flarekit.report.index import IndexEntry, write_index
 
 FORMAT = {"format": "flarekit-batch", "version": 1}

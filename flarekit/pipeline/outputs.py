@@ -12,7 +12,7 @@ from typing import Any
 
 from flarekit import files
 from flarekit.config.segment import OutputConfig
-from flarekit.errors import InputError, OutputError, UsageError
+from flarekit.errors import OutputError, UsageError
 from flarekit.renumbering import WrittenLabels
 from flarekit.volumes.dicom import is_segmentation_file
 from flarekit.volumes.formats import SEGMENTATION_SUFFIX, names_segmentation, stem
@@ -105,8 +105,8 @@ class OutputFiles:
 
         `image` is the file that is read, if any. Raises InputError or OutputError where the run could not end well.
         """
-        if image is not None and not os.path.exists(image):  # unlike Path.exists, False for a name that is too long
-            raise InputError("does not exist", where=image, remedy="Check the path.")
+        if image is not None:
+            files.require_existing(image)
         self._require_format()
         replaced = overwrite or self._is_left_over()
         numbering = self.config.label_map  # one of those that have a name, or a file

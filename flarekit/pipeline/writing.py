@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +12,13 @@ import numpy as np
 
 from flarekit import files
 from flarekit.pipeline.maps import ProbabilityMaps, Sink, UncertaintyMap
+from flarekit.pipeline.organ_colours import named
 from flarekit.pipeline.outputs import UNFINISHED, OutputFiles
 from flarekit.pipeline.quality_report import report_case
 from flarekit.pipeline.segmentation import Segmentation
+from flarekit.pipeline.statistics_table import statistics_table
 from flarekit.pipeline.stopwatch import Stopwatch
-from flarekit.renumbering import WrittenLabels
-from flarekit.report.overlay import colour, draw_overlay
+from flarekit.report.overlay import draw_overlay
 from flarekit.report.page import write_report
 from flarekit.volumes import Volume, write_labels, write_map
 from flarekit.volumes.colour_tables import itk_snap, slicer
@@ -118,43 +117,6 @@ def write_files(
         files.write_text(slicer_file, slicer(named(outputs.labels)))
 
 
-def named(labels: WrittenLabels) -> tuple[NamedLabel, ...]:
-    """The organs with their colours, which are those of every picture of them."""
-    return tuple(
-        NamedLabel(id=number, name=labels.model.names[c - 1], colour=_red_green_blue(colour(c)))
-        for c, number in labels.ids.items()
-    )
-
-
-def statistics_table(organs: Sequence[Mapping[str, Any]]) -> str:
-    """CSV: a row for each of a JSON's organs."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("organ", "id", "volume_ml", "confidence", *measured_columns()))
-    for organ in organs:
-        writer.writerow(organ_row(organ))
-    return text.getvalue()
-
-
-def measured_columns() -> tuple[str, ...]:
-    """The columns of a table that hold measurements."""
-    return ("mean_hu", "sd_hu", "median_hu", "extent_z_mm", "extent_h_mm", "extent_w_mm", "pieces", "cut_at")
-
-
-def organ_row(organ: Mapping[str, Any]) -> list[Any]:
-    """The cells of one of a JSON's organs; empty where there is nothing."""
-    row = [organ["name"], organ["id"], organ["volume_ml"], organ["confidence"]]
-    if (measured := organ.get("statistics")) is not None:
-        extent, cut_at = measured["extent_mm"] or (None,) * 3, measured["cut_at"]
-        row += [measured["mean_hu"], measured["sd_hu"], measured["median_hu"], *extent, measured["pieces"]]
-        row.append(None if cut_at is None else _listed(cut_at))
-    return row
-
-
-def _listed(sides: Iterable[str]) -> str:
-    return " ".join(side.replace(" ", "-") for side in sides) or "nowhere"
-
-
 def _write_mask(outputs: OutputFiles, volume: Volume, segmentation: Segmentation, report: Mapping[str, Any]) -> None:
     if outputs.config.split:
         _write_organs(outputs, volume, segmentation)
@@ -185,8 +147,3 @@ def _write_organs(outputs: OutputFiles, volume: Volume, segmentation: Segmentati
         mask = volume.like((segmentation.classes == c).astype(np.uint8))
         one = NamedLabel(id=1, name=own.name, colour=own.colour)
         write_labels(outputs.organ(c), mask, labels=(one,))
-
-
-def _red_green_blue(text: str) -> tuple[int, int, int]:
-    red, green, blue = bytes.fromhex(text.removeprefix("#"))
-    return red, green, blue

@@ -79,7 +79,7 @@ def propagate_drawing(
     network = laid_out_for(model.networks["stcn"].to(device), device)
     assert isinstance(network, STCN)
     slices = VolumeSlices(image, model.card.preprocessing)
-    annotated = {z: _objects(drawing.masks.array[z], drawing.ids) for z in drawing.slices}
+    annotated = {z: as_objects(drawing.masks.array[z], drawing.ids) for z in drawing.slices}
     table = np.array((0, *drawing.ids), dtype=drawing.masks.array.dtype)
     labels = np.zeros(image.array.shape, dtype=table.dtype)
     confidence = np.full((len(slices), len(drawing.ids)), np.nan, dtype=np.float32)
@@ -90,6 +90,14 @@ def propagate_drawing(
     given = () if config.refine else (z for z in known if known[z].all())
     answered = set(np.flatnonzero(~np.isnan(confidence[:, 0])).tolist()).difference(given)
     return Propagated(labels=drawing.masks.like(labels), filled=tuple(sorted(answered)), confidence=confidence)
+
+
+def as_objects(ids: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
+    """(H, W) uint8: object k's pixels as k + 1, from label ids (H, W)."""
+    objects = np.zeros(ids.shape, dtype=np.uint8)
+    for index, number in enumerate(wanted, start=1):
+        objects[ids == number] = index
+    return objects
 
 
 def _named_slices(masks: Volume, numbers: Sequence[int]) -> list[int]:
@@ -105,11 +113,3 @@ def _named_slices(masks: Volume, numbers: Sequence[int]) -> list[int]:
 
 def _labelled_slices(masks: np.ndarray) -> list[int]:
     return np.flatnonzero((masks > 0).any(axis=(1, 2))).tolist()
-
-
-def _objects(ids: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
-    """(H, W) uint8: object k's pixels as k + 1, from label ids (H, W)."""
-    objects = np.zeros(ids.shape, dtype=np.uint8)
-    for index, number in enumerate(wanted, start=1):
-        objects[ids == number] = index
-    return objects

@@ -13,7 +13,7 @@ from flarekit.checkpoints import Loaded
 from flarekit.config.propagation import PropagationConfig
 from flarekit.config.suggestion import SuggestionConfig
 from flarekit.labels import IGNORE, LabelSet
-from flarekit.propagation.label_map import read_drawing
+from flarekit.propagation.label_map import as_objects, read_drawing
 from flarekit.suggestion.carried import Annotated, Carrier, Known, object_px
 from flarekit.suggestion.gathering import gather, reference_areas
 from flarekit.suggestion.ranking import Ranking, rank
@@ -67,7 +67,7 @@ def suggest_files(
     drawing = None if drawn is None else read_drawing(drawn, slices, partial=case.partial)
     organs = tuple(sorted(ids or {*labels.ids, *(drawing.ids if drawing else ())}))[: IGNORE - 1]
     names = tuple(_name(number, labels) for number in organs)
-    annotated = {z: _rows(drawing.masks.array[z], organs) for z in drawing.slices} if drawing else {}
+    annotated = {z: as_objects(drawing.masks.array[z], organs) for z in drawing.slices} if drawing else {}
     known = {z: _shown(classes, len(organs)) | (not case.partial) for z, classes in annotated.items()}
     carrier = Carrier(image, propagation, PropagationConfig(), device)
     carried = _on_grid(case.carried, image)
@@ -91,7 +91,7 @@ def _on_grid(path: Path | None, image: Volume) -> Volume | None:
 
 def _areas_px(ids: np.ndarray, organs: Sequence[int]) -> np.ndarray:
     """(K, Z) pixels of each organ on each slice."""
-    return np.array([object_px(_rows(plane, organs), len(organs)) for plane in ids]).T
+    return np.array([object_px(as_objects(plane, organs), len(organs)) for plane in ids]).T
 
 
 def _present(
@@ -104,7 +104,7 @@ def _present(
 ) -> dict[int, np.ndarray]:
     """Masks (H, W) of these slices as they are now; none before anything is drawn."""
     if carried is not None:
-        return {z: _rows(carried.array[z], organs) for z in top}
+        return {z: as_objects(carried.array[z], organs) for z in top}
     if not any(classes.any() for classes in annotated.values()):
         return {}
     masks = carrier.masks(annotated, len(organs), top, known=known)
@@ -112,17 +112,9 @@ def _present(
 
 
 def _shown(rows: np.ndarray, organs: int) -> np.ndarray:
-    """(K,) bool: the organs on a slice of `_rows`."""
+    """(K,) bool: the organs on a slice of `as_objects`."""
     return object_px(rows, organs) > 0
 
 
 def _name(number: int, labels: LabelSet) -> str:
     return labels.names[labels.ids.index(number)] if number in labels.ids else f"label {number}"
-
-
-def _rows(ids: np.ndarray, organs: Sequence[int]) -> np.ndarray:
-    """uint8 (H, W): row + 1 of each pixel's organ, 0 for others."""
-    rows = np.zeros(ids.shape, dtype=np.uint8)
-    for row, number in enumerate(organs, start=1):
-        rows[ids == number] = row
-    return rows

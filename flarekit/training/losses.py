@@ -116,19 +116,19 @@ def lovasz_loss(probabilities: Tensor, classes: Tensor) -> Tensor:
     truth = _one_hot(classes, probabilities.shape[1]).flatten(2)
     known = (classes != IGNORE).flatten(1)[:, None]
     errors = (truth - probabilities.flatten(2)).abs() * known
-    errors, order = errors.sort(dim=2, descending=True)
+    errors, order = errors.sort(dim=2, descending=True)  # voxels that are not known are no errors, and so come last
     ranked = truth.gather(2, order)
-    weights = _jaccard_steps(ranked, known.expand_as(truth).gather(2, order))
+    weights = _jaccard_steps(ranked)
     present = truth.any(2).to(errors.dtype)
     per_class = (errors * weights).sum(2) * present
     return per_class.sum(1) / present.sum(1).clamp_min(1)
 
 
-def _jaccard_steps(ranked: Tensor, known: Tensor) -> Tensor:
+def _jaccard_steps(ranked: Tensor) -> Tensor:
     """How much the Jaccard loss grows as the voxels (..., N), worst first, become errors one after another."""
     total = ranked.sum(-1, keepdim=True)
     missed = ranked.cumsum(-1)
-    added = ((1 - ranked) * known).cumsum(-1)
+    added = (1 - ranked).cumsum(-1)
     jaccard = 1 - (total - missed) / (total + added).clamp_min(1)
     return torch.diff(jaccard, dim=-1, prepend=torch.zeros_like(jaccard[..., :1]))
 

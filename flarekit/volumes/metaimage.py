@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from flarekit.volumes.raw import RawVolume
-from flarekit.volumes.refusal import not_three_axes, refusing
+from flarekit.volumes.refusal import refusing, three_axes
 from flarekit.volumes.stored import StoredVoxels, read_voxels
 from flarekit.volumes.text_header import TextHeader, text_lines
 
@@ -51,7 +51,7 @@ def read_metaimage(path: Path) -> RawVolume:
             header = TextHeader.of(_fields(file))
             start = file.tell()
         sizes = _sizes(header)
-        array = read_voxels(_stored(header, path, start, _three_axes(sizes, path)))
+        array = read_voxels(_stored(header, path, start, three_axes(sizes, path)))
         affine = _affine(header)
     if "TransformMatrix" not in header.fields:
         logger.warning("%s: says no orientation; check that left and right are not exchanged.", path)
@@ -89,14 +89,6 @@ def _sizes(header: TextHeader) -> tuple[int, ...]:
     if header.integers("ElementNumberOfChannels", "1") != (1,):
         raise ValueError(f"it has {header.text('ElementNumberOfChannels')[:20]} values a voxel, a volume has one")
     return sizes
-
-
-def _three_axes(sizes: tuple[int, ...], path: Path) -> tuple[int, ...]:
-    """Voxels along i, j, k: axes beyond may be of size 1."""
-    kept = sizes[:3] + tuple(size for size in sizes[3:] if size != 1)
-    if len(kept) != 3:
-        raise not_three_axes(kept, path)
-    return kept
 
 
 def _stored(header: TextHeader, path: Path, start: int, shape: tuple[int, ...]) -> StoredVoxels:

@@ -20,7 +20,7 @@ from flarekit.volumes.inflate import Inflater
 from flarekit.volumes.naming import EXTENSION_CODE, NamedLabel, caret_extension
 from flarekit.volumes.nifti_geometry import affine_mm, check_orientation, quarrel
 from flarekit.volumes.raw import RawVolume
-from flarekit.volumes.refusal import not_three_axes, refusing
+from flarekit.volumes.refusal import refusing, three_axes
 from flarekit.volumes.stored import StoredVoxels, read_voxels
 
 _SCANNER = 1  # NIfTI's code for coordinates in the scanner's space
@@ -99,18 +99,11 @@ def _header(head: bytes) -> nibabel.Nifti1Header:
 
 
 def _stored(header: nibabel.Nifti1Header, path: Path) -> StoredVoxels:
-    shape = _three_axes(header.get_data_shape(), path)
+    shape = three_axes(header.get_data_shape(), path)
     dtype, offset = header.get_data_dtype(), header.get_data_offset()
     if _holds_gzip(path):
         return StoredVoxels(path=path, dtype=dtype, shape=shape, is_deflated=True, skipped=offset)
     return StoredVoxels(path=path, dtype=dtype, shape=shape, offset=offset)
-
-
-def _three_axes(shape: tuple[int, ...], path: Path) -> tuple[int, ...]:
-    kept = shape[:3] + tuple(size for size in shape[3:] if size != 1)
-    if len(kept) != 3:
-        raise not_three_axes(kept, path)
-    return kept
 
 
 def _holds_gzip(path: Path) -> bool:

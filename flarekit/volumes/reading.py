@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from flarekit.errors import InputError, UsageError
+from flarekit.files import require_existing
 from flarekit.volumes.dicom import is_archive, is_dicom_file, read_dicom, read_dicom_labels
 from flarekit.volumes.embedding import embedded
 from flarekit.volumes.formats import METAIMAGE_SUFFIXES, NIFTI_SUFFIXES, NRRD_SUFFIXES, SUFFIXES
@@ -98,8 +98,7 @@ def _offset(hu: np.ndarray, path: Path) -> int:
 
 
 def _require_there(path: Path) -> None:
-    if not os.path.exists(path):  # unlike Path.exists, False for a name that is too long
-        raise InputError("does not exist", where=path, remedy="Check the path.")
+    require_existing(path)
     if not (path.is_file() or path.is_dir()):
         raise InputError("is a pipe or device", where=path, remedy="Give the name of a file.")
 

@@ -37,12 +37,15 @@ def refusing(format_name: str, path: Path) -> Iterator[None]:
         ) from error
 
 
-def not_three_axes(sizes: tuple[int, ...], path: Path) -> InputError:
-    """The error for a file of other than three axes, those of length 1 left out."""
-    return InputError(
-        f"has {len(sizes)} axes {sizes}, a volume has 3",
+def three_axes(sizes: tuple[int, ...], path: Path) -> tuple[int, ...]:
+    """Voxels along i, j, k: axes beyond may be of size 1. Raises InputError for a file of other than three."""
+    kept = sizes[:3] + tuple(size for size in sizes[3:] if size != 1)
+    if len(kept) == 3:
+        return kept
+    raise InputError(
+        f"has {len(kept)} axes {kept}, a volume has 3",
         where=path,
-        remedy="Split it into volumes, one for each index of the last axis." if len(sizes) > 3 else "Is it a picture?",
+        remedy="Split it into volumes, one for each index of the last axis." if len(kept) > 3 else "Is it a picture?",
     )
 
 
