@@ -102,4 +102,5 @@ def test_a_voxel_is_as_certain_as_the_members_are_of_its_own_class():
 
 def test_of_a_voxel_that_nobody_votes_on_nothing_is_certain():
     votes = [sure(IGNORE), sure(IGNORE)]
-    assert certain_alone(decide(votes, 3, "majority").consensus, mean_probabilities(votes, 3), 0.0).tolist() == [[IGNORE]]
+    consensus, mean = decide(votes, 3, "majority").consensus, mean_probabilities(votes, 3)
+    assert certain_alone(consensus, mean, 0.0).tolist() == [[IGNORE]]

@@ -1,4 +1,4 @@
-"""What the README, the pages of examples/ and the examples under `--help` name exists: commands, options, files and headings."""
+"""What the README, the pages of examples/ and the examples under `--help` name exists: commands, options, files."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def test_spacing_that_changes_little_by_little_is_refused(tmp_path):
         read_volume(tmp_path)
 
 
-@pytest.mark.parametrize(("step_mm", "count"), [(0.625, 21), (0.75, 6), (0.85, 20)])  # in the last two, an end is rounded
+@pytest.mark.parametrize(("step_mm", "count"), [(0.625, 21), (0.75, 6), (0.85, 20)])  # two with an end rounded
 def test_positions_may_be_rounded(tmp_path, step_mm, count):
     heights = (step_mm * np.arange(count)).round(1)
     for z, height in enumerate(heights):

@@ -173,7 +173,7 @@ class CPSConfig:
         _not_negative(unlabelled_batch=self.unlabelled_batch, consistency=self.consistency, rampup=self.rampup or 0)
         if self.pseudo_batch is not None and not 0 < self.pseudo_batch <= self.unlabelled_batch:
             raise ValueError(
-                f"pseudo_batch is 1 to {self.unlabelled_batch}, the unlabelled slices of a batch, got {self.pseudo_batch}"
+                f"pseudo_batch is 1 to {self.unlabelled_batch}, a batch's unlabelled slices, got {self.pseudo_batch}"
             )
         _enough_for_deeplab(self.labelled_batch + self.unlabelled_batch)
         _shares(organ_share=self.organ_share, confidence=self.confidence)
