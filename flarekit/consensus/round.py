@@ -18,6 +18,7 @@ from flarekit.consensus.case import LabelledCase, label_case
 from flarekit.consensus.ledger import FAILED, KEPT, REJECTED, Ledger, Record, RoundSettings
 from flarekit.consensus.members import MaskSource, Member, MemberSource, say_where_preprocessing_differs
 from flarekit.consensus.outputs import REJECTED_MASKS, UNCERTAINTY, Outputs
+from flarekit.consensus.score import mean
 from flarekit.consensus.table import TABLE, write_table
 from flarekit.data import nnunet
 from flarekit.data.digest import digest
@@ -274,7 +275,7 @@ def _record(case: CaseFiles, labelled: LabelledCase, round_: Round) -> Record:
         reason=verdict.reason,
         score=scores.case if scores is not None else None,
         case_scores={name: found.case for name, found in labelled.scores.items()},
-        member_scores={voter: _mean(row) for voter, row in rows.items()},
+        member_scores={voter: mean(row) for voter, row in rows.items()},
         organ_scores={voter: _by_organ(row, names) for voter, row in rows.items()},
         organ_means={name: _by_organ(found.organ_means, names) for name, found in labelled.scores.items()},
         ignored=tuple(names[organ - 1] for organ in verdict.ignored),
@@ -311,11 +312,6 @@ def _finish(outputs: Outputs, ledger: Ledger) -> None:
 
 def _absolute(case: CaseFiles) -> CaseFiles:
     return replace(case, image=case.image.absolute())
-
-
-def _mean(row: np.ndarray) -> float | None:
-    counted = row[~np.isnan(row)]
-    return float(counted.mean()) if counted.size else None
 
 
 def _by_organ(row: np.ndarray, names: Sequence[str]) -> dict[str, float | None]:
