@@ -183,6 +183,24 @@ def test_processes_and_accumulated_batches_share_the_samples_of_one_larger_batch
     assert len(ranks[0]) == 2 * config.loop.iterations
 
 
+def test_so_they_do_where_slices_with_pseudo_labels_take_unlabelled_ones_place(
+    labelled: list[NetworkCase], unlabelled: list[NetworkCase], tmp_path: Path
+) -> None:
+    pseudo = cases_of(write_store(tmp_path / "pseudo", seed=2))
+    config = CPSConfig(labelled_batch=2, unlabelled_batch=3, pseudo_batch=1)
+    larger = replace(config, labelled_batch=8, unlabelled_batch=12, pseudo_batch=4)
+    wide = CPSBatches(labelled, unlabelled, ORGANS, larger, pseudo=pseudo)[7]
+    halves = replace(config, loop=replace(config.loop, accumulate=2))
+    ranks = [
+        CPSBatches(labelled, unlabelled, ORGANS, halves, pseudo=pseudo, share=Share(process=rank, processes=2))
+        for rank in (0, 1)
+    ]
+    parts = [rank[index] for index in (14, 15) for rank in ranks]
+    known = torch.cat([part.images[:2] for part in parts] + [part.images[2:] for part in parts])
+    assert torch.equal(known, wide.images)
+    assert torch.equal(torch.cat([part.unlabelled for part in parts]), wide.unlabelled)
+
+
 def test_every_slice_of_a_batch_can_stand_alone(labelled: list[NetworkCase], unlabelled: list[NetworkCase]) -> None:
     batch = CPSBatches(labelled, unlabelled, ORGANS, CPSConfig(labelled_batch=2, unlabelled_batch=1, crop=32))[0]
     singles = list(batch.singles())

@@ -85,6 +85,10 @@ class Share:
         iteration, batch = divmod(index, loop.accumulate)
         return iteration, batch * self.processes + self.process
 
+    def batches(self, loop: LoopConfig) -> int:
+        """How many batches an iteration has, those of all processes."""
+        return loop.accumulate * self.processes
+
 
 ALL = Share()
 
@@ -122,10 +126,10 @@ class CPSBatches(Dataset[CPSBatch]):
     def __getitem__(self, index: int) -> CPSBatch:
         iteration, number = self.share.of(index, self.config.loop)
         known = [self._labelled_sample(iteration, slot) for slot in _slots(number, self.config.labelled_batch)]
-        others = _slots(number, self.config.unlabelled_batch)
-        known += [self._pseudo_sample(iteration, slot) for slot in others[: self.pseudo_batch]]
+        known += [self._pseudo_sample(iteration, slot) for slot in _slots(number, self.pseudo_batch)]
         images, positions, names, classes, looked_for = zip(*known, strict=True)
-        free = [self._unlabelled_sample(iteration, slot) for slot in others[self.pseudo_batch :]]
+        first, count = self._unlabelled_slots()
+        free = [self._unlabelled_sample(iteration, slot) for slot in _slots(number, count, first=first)]
         return CPSBatch(
             images=torch.stack(images),
             positions=torch.tensor(positions),
@@ -135,6 +139,11 @@ class CPSBatches(Dataset[CPSBatch]):
             unlabelled_positions=torch.tensor([position for _, position, _ in free]),
             names=(*names, *(name for _, _, name in free)),
         )
+
+    def _unlabelled_slots(self) -> tuple[int, int]:
+        """The first slot of an iteration's unlabelled samples, after those with pseudo-labels; how many a batch has."""
+        first = self.pseudo_batch * self.share.batches(self.config.loop)
+        return first, self.config.unlabelled_batch - self.pseudo_batch
 
     def _labelled_sample(self, iteration: int, slot: int) -> tuple[Tensor, float, str, Tensor, Tensor]:
         rng = sample_generator(self.config.loop.seed, iteration, 2 * slot)
@@ -257,9 +266,9 @@ def _without(label_voxels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
     return kept
 
 
-def _slots(number: int, count: int) -> range:
-    """The slots of the samples in batch `number` of an iteration."""
-    return range(number * count, (number + 1) * count)
+def _slots(number: int, count: int, *, first: int = 0) -> range:
+    """The slots of the samples in batch `number` of an iteration, whose first sample has the slot `first`."""
+    return range(first + number * count, first + (number + 1) * count)
 
 
 def _side(case: NetworkCase, crop: int | None) -> int:
