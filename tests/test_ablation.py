@@ -163,6 +163,16 @@ def test_another_setting_is_another_step(bench: Bench) -> None:
     assert names.masks_name("a@1", None, SegmentConfig()) == names.masks_name("a@1", None, sparse)
 
 
+def test_slices_with_pseudo_labels_are_of_the_student_alone(bench: Bench) -> None:
+    plain, apart = (read_ablation(bench.write(training=TRAINING | more)) for more in ({}, {"pseudo_batch": 1}))
+    supervised, cps = AblationRow(name="labels", cps=False), AblationRow(name="CPS", pseudo_labels=True)
+    for row in (supervised, cps):  # a pair without pseudo-labels is what it was
+        assert names.pair_name("a", apart, row, 3) == names.pair_name("a", plain, row, 3)
+    assert names.student_training(apart, cps, 3).pseudo_batch == 1
+    assert names.student_name("a", apart, cps, "masks") != names.student_name("a", plain, cps, "masks")
+    assert names.student_training(apart, supervised, 3).pseudo_batch is None  # it has no unlabelled slices
+
+
 def test_a_setting_that_a_later_flarekit_adds_changes_no_name(bench: Bench, monkeypatch) -> None:
     config = read_ablation(bench.write())
 

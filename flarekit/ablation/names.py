@@ -21,9 +21,15 @@ _DIGITS = 8
 
 
 def pair_training(config: AblationConfig, row: AblationRow, seed: int) -> CPSConfig:
-    """How a row's pair of networks is trained with a seed: without unlabelled slices where it is not by CPS."""
-    training = config.training if row.cps else replace(config.training, unlabelled_batch=0)
-    return replace(training, loop=replace(training.loop, seed=seed))
+    """How a row's pair is trained with a seed, without pseudo-labels; one without CPS has no unlabelled slices."""
+    training = replace(config.training, pseudo_batch=None, loop=replace(config.training.loop, seed=seed))
+    return training if row.cps else replace(training, unlabelled_batch=0)
+
+
+def student_training(config: AblationConfig, row: AblationRow, seed: int) -> CPSConfig:
+    """How it is trained with them: slices that have one take the place of unlabelled ones, where there are any."""
+    training = pair_training(config, row, seed)
+    return replace(training, pseudo_batch=config.training.pseudo_batch) if row.cps else training
 
 
 def pair_name(prefix: str, config: AblationConfig, row: AblationRow, seed: int) -> str:
@@ -41,7 +47,7 @@ def labels_name(config: AblationConfig, row: AblationRow, members: tuple[str, ..
 def student_name(prefix: str, config: AblationConfig, row: AblationRow, labels: str) -> str:
     """Of a pair that is trained with the pseudo-labels in a folder of that name."""
     seed = config.training.loop.seed
-    training = _settings(pair_training(config, row, seed))
+    training = _settings(student_training(config, row, seed))
     return f"{prefix}-{'cps' if row.cps else 'supervised'}-{row.windows}-pseudo-{seed}-{_digest(training, labels)}"
 
 

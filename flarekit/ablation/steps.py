@@ -54,7 +54,7 @@ class Workplace:
             return self._pair(row, seed)
         folder = self._pseudo_labels(row, [self._pair(row, seed + n) for n in range(self.config.models)])
         name = names.student_name(self.prefix, self.config, row, folder.name)
-        return self._train(name, names.pair_training(self.config, row, seed), row.windows, pseudo_labels=(folder,))
+        return self._train(name, names.student_training(self.config, row, seed), row.windows, pseudo_labels=(folder,))
 
     def propagation(self) -> Card:
         """The propagation network: the one that the configuration names, or one that is trained now."""
