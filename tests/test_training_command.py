@@ -77,6 +77,18 @@ def test_an_organ_left_out_is_neither_followed_nor_scored_and_the_card_says_so(w
     assert written["training"]["leave_out"] == ["left blob"]
 
 
+def test_slices_with_pseudo_labels_need_pseudo_labels(workplace: Workplace, run_cli) -> None:
+    command = options(workplace, "apart", "--unlabelled", workplace.folder / "unlabelled")
+    outcome = run_cli("train", "cps", *command, "--pseudo-batch", 1)
+    assert outcome.code == 2 and outcome.stderr.count("\n") == 1
+    assert "--pseudo-batch needs --pseudo-labels" in outcome.stderr
+    assert not (workplace.folder / "runs").exists()
+    settings = workplace.folder / "settings.toml"  # as of a run that stands beside one with pseudo-labels
+    settings.write_text("[training]\npseudo_batch = 1\n")
+    outcome = run_cli("train", "cps", *command, "--config", settings)
+    assert outcome.code == 0, outcome.stderr
+
+
 def test_not_every_organ_can_be_left_out(workplace: Workplace, run_cli) -> None:
     outcome = run_cli("train", "stcn", *options(workplace, "blind", "--leave-out", "left blob,right blob,bar"))
     assert outcome.code == 2 and "--leave-out leaves no organ to follow" in outcome.stderr

@@ -16,6 +16,7 @@ from flarekit.cli.options import Challenge, Device, Json, resolve_device
 from flarekit.cli.train_settings import run_settings
 from flarekit.config.run import RunSettings
 from flarekit.config.training import CPSConfig, LoopConfig, OptimiserConfig, STCNTrainingConfig, SupervisedConfig
+from flarekit.errors import UsageError
 
 if TYPE_CHECKING:
     from flarekit.checkpoints import Card
@@ -194,6 +195,7 @@ def stcn(
 
 def _train(context: typer.Context, recipe: type[T]) -> None:
     settings, config = run_settings(context, recipe)
+    _require_pseudo_labels(context, settings)
 
     from flarekit.checkpoints import Registry
     from flarekit.training.runs import train
@@ -202,6 +204,15 @@ def _train(context: typer.Context, recipe: type[T]) -> None:
     card = train(settings, config, Registry.default(), device=device, resume=resume)
     if card.version:  # the first of several processes alone has published
         _report(card, as_json=context.params["json"])
+
+
+def _require_pseudo_labels(context: typer.Context, settings: RunSettings) -> None:
+    """Raises UsageError where --pseudo-batch is typed for nothing; the file of a run's control may hold it."""
+    source = context.get_parameter_source("pseudo_batch")
+    if source is not None and source.name == "COMMANDLINE" and not settings.stores.pseudo_labels:
+        raise UsageError(
+            "--pseudo-batch needs --pseudo-labels", remedy="Name a folder that flarekit pseudolabel wrote."
+        )
 
 
 def _report(card: Card, *, as_json: bool) -> None:
