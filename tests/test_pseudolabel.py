@@ -134,6 +134,14 @@ def test_voxels_that_members_are_not_certain_of_are_ignored_and_scored_all_the_s
     assert records(out)["a"]["case_scores"] == records(all_of_it)["a"]["case_scores"]
 
 
+def test_a_case_with_no_voxel_of_an_organ_that_is_certain_is_rejected(cases, tmp_path):
+    members, out = readers((1,), (1,), (), (2,)), tmp_path / "out"
+    (outcome,) = run(cases[:1], out, members, threshold=0.0, certainty=0.9, write_rejected=True)
+    assert outcome.status == "rejected"
+    assert outcome.reason == "no voxel of an organ is as certain as 0.9"
+    assert set(np.unique(read_labels(out / "rejected" / "a.nii.gz").array)) == {0, 255}
+
+
 def test_uncertainty_is_high_where_members_differ_and_nowhere_else(cases, tmp_path):
     out = tmp_path / "out"
     run(cases[:1], out, readers((), (2,)), uncertainty=True, threshold=0.0)

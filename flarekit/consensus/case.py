@@ -20,7 +20,7 @@ from flarekit.consensus.members import Member
 from flarekit.consensus.score import CONSENSUS, MODES, OTHERS, PREVIOUS, Scores
 from flarekit.consensus.spool import Spool, spool
 from flarekit.consensus.tally import Tally
-from flarekit.consensus.trust import Verdict, ignore_untrusted, judge
+from flarekit.consensus.trust import Verdict, ignore_untrusted, judge, require_certain
 from flarekit.consensus.vote import Decision, Vote, certain_alone, decide, mean_probabilities
 from flarekit.errors import InputError
 from flarekit.labels import LabelSet
@@ -77,6 +77,8 @@ def label_case(
         verdict = judge(scores.get(config.score), comparison.found(), labels.names, config)
         if verdict.ignored:
             _ignore(classes, masks, verdict.ignored)
+    if config.certainty:
+        verdict = require_certain(verdict, classes, config.certainty)
     return LabelledCase(classes=classes, scores=scores, verdict=verdict, uncertainty=uncertainty)
 
 

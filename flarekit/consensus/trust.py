@@ -42,6 +42,13 @@ def judge(scores: Scores | None, found: np.ndarray, names: Sequence[str], config
     return Verdict(kept=True, reason=f"{title} {scores.case:.3f} reaches {threshold:g}")
 
 
+def require_certain(verdict: Verdict, classes: np.ndarray, certainty: float) -> Verdict:
+    """The verdict on a case whose classes are uint8 (Z, H, W): one without any voxel of an organ teaches nothing."""
+    if not verdict.kept or any(bool(((plane > 0) & (plane != IGNORE)).any()) for plane in classes):
+        return verdict
+    return Verdict(kept=False, reason=f"no voxel of an organ is as certain as {certainty:g}")
+
+
 def ignore_untrusted(plane: np.ndarray, masks: Sequence[np.ndarray], untrusted: Sequence[int]) -> np.ndarray:
     """A slice of the consensus, uint8 (H, W), with IGNORE wherever an organ that is not trusted may be.
 
