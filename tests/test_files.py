@@ -120,6 +120,14 @@ def test_a_name_that_is_too_long_is_refused_before_long_work(tmp_path, check):
         check(tmp_path / f"{'x' * 300}.txt")
 
 
+def test_no_file_can_be_made_where_a_folder_is(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    with pytest.raises(OutputError, match="folder: is a folder"):
+        require_writable(tmp_path / "folder")
+    require_writable(tmp_path / "link")  # a link is replaced, and the folder stays
+
+
 def test_of_many_writers_at_once_the_first_one_writes(tmp_path):
     target = tmp_path / "new" / "store.json"
     with ThreadPoolExecutor(8) as pool:

@@ -122,6 +122,15 @@ def test_what_another_run_finished_in_the_meantime_stays(run, cases, tmp_path, m
 EVERYTHING = ("--uncertainty", "--save-probabilities", "--statistics")
 
 
+@pytest.mark.parametrize("target", ["mask.nii.gz", "mask.json", "mask_uncertainty.nii.gz"])
+def test_a_folder_in_a_files_place_is_found_before_anything_is_done(run, cases, tmp_path, target):
+    (tmp_path / "results" / target).mkdir(parents=True)
+    mask = tmp_path / "results" / "mask.nii.gz"
+    outcome = run(cases / "a_0000.nii.gz", "-o", mask, "--uncertainty", "--overwrite")
+    assert outcome.code == 4 and f"{target}: is a folder" in outcome.stderr
+    assert [path.name for path in mask.parent.iterdir()] == [target]
+
+
 @pytest.mark.parametrize("options", [(), ("--split",)])
 def test_an_earlier_result_stays_where_the_new_one_cannot_be_written(run, cases, monkeypatch, options):
     image, mask = cases / "a_0000.nii.gz", cases.with_name("results") / ("mask" if options else "mask.nii.gz")
@@ -169,3 +178,22 @@ def test_a_run_that_is_stopped_while_files_come_into_place_is_gone_on_with(run, 
     assert json.loads(mask.with_name("mask.json").read_text())["format"] == "flarekit-unfinished"
     assert run(image, "-o", mask).code == 0, "nobody's finished files are in the way"
     assert json.loads(mask.with_name("mask.json").read_text())["format"] == "flarekit-segmentation"
+
+
+@pytest.mark.parametrize("stop", ["block.nii.gz", "segmentation.json"])
+@pytest.mark.parametrize("options", [("--organs", "block"), ("--organs", "block", "--overwrite")])
+def test_an_earlier_runs_files_go_though_their_replacement_is_stopped(run, cases, monkeypatch, stop, options):
+    image, split = cases / "a_0000.nii.gz", cases.with_name("split")
+    assert run(image, "-o", split, "--split", "--save-probabilities").code == 0
+
+    def stopped(source, target):
+        if Path(target) == split / stop and ".tmp-" in Path(source).parent.name:
+            raise KeyboardInterrupt
+        return replace(source, target)
+
+    replace = os.replace
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", stopped)
+        assert run(image, "-o", split, "--split", "--organs", "block", "--overwrite").code == 130
+    assert run(image, "-o", split, "--split", *options).code == 0
+    assert {path.name for path in split.iterdir()} == {"block.nii.gz", "segmentation.json"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,9 +47,12 @@ def refuse_input(target: Path, *inputs: Path) -> None:
 
 
 def require_writable(target: Path) -> None:
-    """Raises OutputError when no file can be made at `target`: to be called before long work."""
+    """Raises OutputError when no file can be made at `target`, as where a folder is: to be called before long work."""
     with output_errors(target):
-        _exists(target)
+        is_folder = _exists(target) and stat.S_ISDIR(target.lstat().st_mode)
+    if is_folder:
+        raise OutputError("is a folder", where=target, remedy="Choose another name.")
+    with output_errors(target):
         folder = next(parent for parent in target.absolute().parents if _exists(parent))
     with output_errors(target), tempfile.TemporaryFile(dir=folder):
         pass

@@ -18,7 +18,7 @@ from flarekit.volumes.dicom import is_segmentation_file
 from flarekit.volumes.formats import SEGMENTATION_SUFFIX, names_segmentation, stem
 from flarekit.volumes.writing import require_writable_format
 
-UNFINISHED = {"format": "flarekit-unfinished", "version": 1}  # the JSON while its case's files come into place
+UNFINISHED = {"format": "flarekit-unfinished", "version": 1}  # of the JSON while its case's files come into place
 _ODD = re.compile(r"[^\w.-]+")  # in a file's name
 
 
@@ -125,12 +125,17 @@ class OutputFiles:
             return None
         return found if isinstance(found, dict) else None
 
-    def earlier(self) -> list[Path]:
-        """What the JSON there lists of an earlier run and this one does not write."""
-        listed = (self.report() or {}).get("outputs")
-        names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+    def earlier(self) -> list[str]:
+        """The names of what the JSON there lists of an earlier run, finished or not, and this one does not write."""
+        report = self.report() or {}
+        lists = [listed for key in ("outputs", "earlier") if isinstance(listed := report.get(key), list)]
+        names = dict.fromkeys(name for listed in lists for name in listed if isinstance(name, str))
         keep = set(self.names)
-        return [self.folder / name for name in names if name not in keep and self._could_write(name)]
+        return [name for name in names if name not in keep and self._could_write(name)]
+
+    def unfinished(self) -> dict[str, Any]:
+        """The JSON until all files are in place, and those of an earlier run are gone."""
+        return UNFINISHED | {"outputs": self.names, "earlier": self.earlier()}
 
     def _require_format(self) -> None:
         """Raises OutputError where the mask's name is one of another format, or another DICOM file has it."""
@@ -157,7 +162,8 @@ class OutputFiles:
         return self.config.split or path.parts[0].startswith(self.sidecar.stem)
 
     def _is_left_over(self) -> bool:
-        return self.report() == UNFINISHED | {"outputs": self.names}
+        report = self.report() or {}
+        return (report.get("format"), report.get("outputs")) == (UNFINISHED["format"], self.names)
 
     def _written(self) -> Iterator[Path]:
         yield from map(self.organ, self.labels.ids) if self.config.split else (self.mask,)

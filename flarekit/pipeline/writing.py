@@ -13,7 +13,7 @@ import numpy as np
 from flarekit import files
 from flarekit.pipeline.maps import ProbabilityMaps, Sink, UncertaintyMap
 from flarekit.pipeline.organ_colours import named
-from flarekit.pipeline.outputs import UNFINISHED, OutputFiles
+from flarekit.pipeline.outputs import OutputFiles
 from flarekit.pipeline.quality_report import report_case
 from flarekit.pipeline.segmentation import Segmentation
 from flarekit.pipeline.statistics_table import statistics_table
@@ -71,18 +71,22 @@ def write_case(
 
 
 def _put_in_place(staged: OutputFiles, outputs: OutputFiles, *, overwrite: bool) -> None:
-    """Renames alone, the JSON last: until it is there, the one in its place says that the case is unfinished."""
+    """The JSON comes last: until it is there, the one in its place says what is to come, and what is still to go."""
     for path in (*outputs.written, outputs.sidecar):
         files.refuse_existing(path, overwrite=overwrite)
-    earlier = outputs.earlier()
-    files.write_json(outputs.sidecar, UNFINISHED | {"outputs": outputs.names}, overwrite=True)
-    for source, target in zip((*staged.written, staged.sidecar), (*outputs.written, outputs.sidecar), strict=True):
+    unfinished = outputs.unfinished()
+    files.write_json(outputs.sidecar, unfinished, overwrite=True)
+    for source, target in zip(staged.written, outputs.written, strict=True):
         with files.output_errors(target):
             target.parent.mkdir(exist_ok=True)
             os.replace(source, target)
-    for path in earlier:
+    for path in (outputs.folder / name for name in unfinished["earlier"]):
         with files.output_errors(path):
             path.unlink(missing_ok=True)
+        with suppress(OSError):  # other files lie there
+            path.parent.rmdir()
+    with files.output_errors(outputs.sidecar):
+        os.replace(staged.sidecar, outputs.sidecar)
 
 
 @contextmanager
