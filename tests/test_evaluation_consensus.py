@@ -98,6 +98,16 @@ def test_voxels_and_organs_that_the_ledger_ignores_are_not_judged(tmp_path: Path
     assert {name: organ.dice for name, organ in case.organs.items()} == {"liver": 1.0}
 
 
+def test_masks_of_certain_voxels_alone_are_said_to_be_judged_there(tmp_path: Path, truth: TrueMasks, caplog) -> None:
+    whole, certain = Round(tmp_path / "a"), Round(tmp_path / "b", replace(SETTINGS, certainty=0.8))
+    for done in (whole, certain):
+        done.add("one", 0.9, LIVER, 0, SPLEEN, 0)
+    judge(truth, whole)
+    assert not caplog.text
+    judge(truth, certain)
+    assert "certainty of 0.8 or more: Dice is of these voxels, scores are of all" in caplog.text
+
+
 def test_organs_that_the_truth_does_not_cover_are_not_judged(easy: Round, truth: TrueMasks) -> None:
     covered = LabelledOrgans(default=(1,), by_case={"two": (1, 3)})
     one, two = judge(TrueMasks.of(truth.folder, LABELS, covered), easy).cases

@@ -88,6 +88,11 @@ def judge_ledgers(kinds: Mapping[str, Path], truth: TrueMasks) -> Judged:
     """
     ledgers = {kind: read_ledger(folder / LEDGER) for kind, folder in kinds.items()}
     settings = _common_settings(ledgers, kinds)
+    if settings.certainty:
+        logger.warning(
+            "The masks have voxels with a certainty of %g or more: Dice is of these voxels, scores are of all.",
+            settings.certainty,
+        )
     cases, left_out = [], {}
     for kind, ledger in ledgers.items():
         names = _labels_of(kinds[kind], truth.labels, settings)
