@@ -226,6 +226,56 @@ def test_a_ct_that_is_scored_is_not_learned_from_whatever_its_file_is(
         replace(study, score=(ct, ct)).refuse_scored()
 
 
+def test_a_folder_is_scored_on_one_real_ct(starter: ModuleType, command, tmp_path: Path, capsys) -> None:
+    scoring = importlib.import_module("scoring")
+    first, other = (ct_of(seed, tmp_path / f"scored{seed}.nii.gz") for seed in (1, 2))
+    study = starter.study_of(starter.arguments_of(command("--score", first, first)))
+    study.out.mkdir()
+    replace(study, score=(other, other)).begin()  # nothing is scored yet
+    scoring.score(replace(study, score=None), lambda part: None, "test")
+    study.begin()
+    scoring.score(study, lambda part: None, "real")
+    study.begin()
+    replace(study, score=None).begin()
+    assert starter.main(command("--score", first, other)) == 2
+    assert "was scored on another CT or label map" in capsys.readouterr().err
+    first.unlink()
+    study.begin()  # where volumes cannot be read there may be none
+
+
+def publish_stage(starter: ModuleType, command, tmp_path: Path, monkeypatch, *seen: str):
+    """A study whose STCN has been trained by a stage that saw these data, and a way to publish it."""
+    monkeypatch.setenv("FLAREKIT_HOME", str(tmp_path / "out" / "home"))
+    study, trainings = starter.study_of(starter.arguments_of(command())), importlib.import_module("trainings")
+    card = Card(
+        kind="propagation", name="starter-propagation-first", networks={"stcn": TINY.stcn},
+        preprocessing=TINY_GRID, labels=FLARE22, provenance=Provenance(data=seen),
+    )  # fmt: skip
+    Registry.default().publish(card, {"stcn": build(TINY.stcn)})
+    return trainings.publish, study
+
+
+def test_a_publication_that_was_killed_before_it_was_noted_is_not_repeated(
+    starter: ModuleType, command, tmp_path: Path, monkeypatch
+) -> None:
+    publish, study = publish_stage(starter, command, tmp_path, monkeypatch)
+    publish(study, "starter-propagation")
+    publish(study, "starter-propagation")
+    cards = Registry(study.registry, packaged=tmp_path / "none").listing().cards
+    assert [card.reference for card in cards] == ["starter-propagation@2"]
+
+
+def test_a_card_names_the_real_cts_that_the_weights_it_started_from_saw(
+    starter: ModuleType, command, tmp_path: Path, monkeypatch
+) -> None:
+    real = f"{importlib.import_module('trainings').REAL}CPTAC-PDA (CC BY)"
+    publish, study = publish_stage(starter, command, tmp_path, monkeypatch, "train (painted CTs)", real)
+    publish(study, "starter-propagation")
+    seen = Registry(study.registry).card("starter-propagation").provenance
+    assert real in seen.data and "train (painted CTs)" not in seen.data
+    assert "and on real CTs without labels" in seen.notes
+
+
 def test_two_cts_of_one_name_are_refused(starter: ModuleType, command, tmp_path: Path, capsys) -> None:
     cts = [ct_of(seed, tmp_path / f"site{seed}" / "ct.nii.gz") for seed in (1, 2)]
     assert starter.main(command("--cts", cts[0], "--cts", cts[1])) == 3

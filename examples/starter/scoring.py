@@ -35,6 +35,7 @@ def score(study: Study, work: partial[None], part: str) -> None:
     """Do the work on a part, and write the results anew. Raises UsageError for a real CT that was learned from."""
     if part == "real":
         study.refuse_scored()
+        study.keep_scored()
     work(part=part)
     write_results(study)
 

@@ -77,10 +77,35 @@ class Study:
                 f"{self.out.name} was begun with another {', '.join(changed)}",
                 remedy="Repeat the first line's --recipe, --cts, --credit and --init, or choose another --out.",
             )
+        self._require_same_score()
 
     def refuse_scored(self) -> None:
         """Raises UsageError when the CT that is scored was learned from."""
         self._refuse_scored(json.loads((self.out / "cts.json").read_text(encoding="utf-8")))
+
+    def keep_scored(self) -> None:
+        """Note which real CT is scored, by which label map: later calls go on with these."""
+        write_json_once(self._scored, self._asked_to_score())
+
+    @property
+    def _scored(self) -> Path:
+        return self.out / "scored.json"
+
+    def _require_same_score(self) -> None:
+        """Raises UsageError where others were scored. Files that are not there are scored nowhere here."""
+        if self.score is None or not self._scored.is_file() or not all(path.exists() for path in self.score):
+            return
+        if json.loads(self._scored.read_text(encoding="utf-8")) != self._asked_to_score():
+            raise UsageError(
+                f"{self.out.name} was scored on another CT or label map",
+                remedy="Repeat the first --score, or choose another --out.",
+            )
+
+    def _asked_to_score(self) -> dict[str, str]:
+        from flarekit.data.digest import digest
+
+        assert self.score is not None
+        return {name: digest(path) for name, path in zip(("ct", "labels"), self.score, strict=True)}
 
     def _refuse_scored(self, learned: dict[str, str]) -> None:
         if self.score is not None and learned and digest_of_voxels(self.score[0]) in learned.values():

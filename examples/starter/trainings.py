@@ -84,20 +84,26 @@ def stores_of(study: Study, name: str) -> Stores:
 def publish(study: Study, name: str) -> None:
     """The last stage of a network as float16 in OUT/published, with where it comes from on its card.
 
-    Its version follows those in the package, so that a name without one means it.
+    Its version follows those in the package, so that a name without one means it. One that is there is left as it is: a
+    call may have been killed before it noted that.
     """
     from flarekit.checkpoints import Provenance, Registry
 
+    published = Registry(study.registry, packaged=study.out / "none")
+    if any(card.name == name for card in published.listing().cards):
+        return
     trained, stages = Registry.default(), study.networks[name]
     loaded = trained.load(f"{name}-{stages[-1].name}@1")
     started_from = trained.card(f"{name}-{stages[0].name}@1").parents
-    real = () if name == STCN else study.credits or tuple(ct.name for ct in study.cts)
+    credits = () if name == STCN else study.credits or tuple(ct.name for ct in study.cts)
+    inherited = [data for data in loaded.card.provenance.data if data.startswith(REAL)]  # of --init
+    real = dict.fromkeys((*inherited, *(f"{REAL}{credit}" for credit in credits)))
     provenance = Provenance(
         initialisation=", ".join(started_from) or "random",
         data=(
             "CTs painted by `flarekit phantom` on 35 label maps of FLARE22's training set (split.json)",
             "CTs painted on synthetic anatomy",
-            *(f"{REAL}{credit}" for credit in real),
+            *real,
         ),
         pretrained_or_extra_data=True,  # what --challenge refuses
         licence=LICENCE,
