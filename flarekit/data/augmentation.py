@@ -146,9 +146,10 @@ def change_classes(
 def cut_field(planes: Tensor, change: Change, *, around: tuple[float, float] | None = None) -> Tensor:
     """The planes (..., side, side) as a CT of a smaller field of view shows them; the same without one.
 
-    Comes last, on changed images and classes alike: there is neither patient nor noise around what a CT shows, but
-    air and background, 0. What is shown moves to the middle, where `NetworkGrid` puts it. `around` (row, column) is a
-    place on the changed planes that stays in the field.
+    Comes last, on changed images and classes alike: around what a CT shows there is neither patient nor noise, but
+    background and 0, as `NetworkGrid` pads. (What a scanner puts there, -1024 HU, is 0.21 in the chest window.) What is
+    shown moves to the middle, where `NetworkGrid` puts it. `around` (row, column) is a place on the changed planes that
+    stays in the field.
     """
     if change.field is None:
         return planes

@@ -27,7 +27,7 @@ class NetworkGrid:
         return cls(native, resampled, (_canvas(resampled[0], config), _canvas(resampled[1], config)))
 
     def to_network(self, image: Tensor) -> Tensor:
-        """float32 (B, C, h, w) from (B, C, H, W); what lies outside the slice is 0, the value of air."""
+        """float32 (B, C, h, w) from (B, C, H, W); what lies outside the slice is 0, black in every window."""
         if self.resampled != self.native:
             image = F.interpolate(image, self.resampled, mode="bilinear", align_corners=False, antialias=True)
         return F.pad(image, self._padding())
