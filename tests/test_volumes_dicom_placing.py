@@ -16,6 +16,7 @@ from flarekit.errors import InputError
 from flarekit.volumes import Volume, read_labels, read_volume, require_same_grid, write_labels
 from flarekit.volumes.dicom.header import read_header
 from flarekit.volumes.dicom.levels import levels_of
+from flarekit.volumes.dicom.placing import levels_on
 from flarekit.volumes.dicom.segmentation_writing import Algorithm, write_segmentation
 from flarekit.volumes.dicom.slices import slices_of
 from flarekit.volumes.dicom.stacking import stack
@@ -119,6 +120,26 @@ def test_it_is_laid_on_the_same_ct_in_another_format(tmp_path):
     read = read_labels(written(tmp_path / "seg.dcm", labels), like=same)
     require_same_grid(same, read)
     np.testing.assert_array_equal(read.array, labels.array)
+
+
+@pytest.mark.parametrize(("geometry", "step_mm"), [("oblique", 0.625), ("oblique", 0.7), ("tilted gantry", 0.46)])
+def test_in_another_format_a_ct_may_be_rounded_as_much(tmp_path, geometry, step_mm):
+    """Its even grid goes through the first slice and the last, which are rounded, too: others lie up to 0.2 beside."""
+    files = sorted(rounded_ct(tmp_path / "ct", *GEOMETRIES[geometry], step_mm=step_mm).iterdir())
+    frames = [slice_ for file in files for slice_ in slices_of(read_header(file))]
+    converted = replace(read_volume(tmp_path / "ct"), origin=None)
+    assert levels_on(frames, converted, tmp_path).of_frames.tolist() == list(range(SLICES))
+
+
+def test_in_another_format_frames_follow_the_slices_as_slices_do_an_even_grid(ct, tmp_path):
+    converted = replace(ct, origin=None)
+    for heights, accepted in (([0, 2.3, 4, 6], True), ([0.1, 2.3, 4.1, 6], True), ([-0.3, 2, 4.3, 6], False)):
+        frames = slices_of(read_header(make.save(frames_at(heights), tmp_path / "seg.dcm")))
+        if accepted:
+            assert levels_on(frames, converted, tmp_path).of_frames.tolist() == [0, 1, 2, 3]
+        else:
+            with pytest.raises(InputError, match="frame 3 is shifted against its first"):
+                levels_on(frames, converted, tmp_path)
 
 
 @pytest.mark.parametrize("order", [(2, 0, 3, 1), (0, 1, 2, 3)])

@@ -2,7 +2,7 @@
 
 That is the slice a frame names as its source, and where it names none, or several, the nearest; neither is farther than
 half a step. A segmentation that names other images, or is laid on a file that is not DICOM, has to follow the slices as
-closely as those of a CT follow an even grid: nothing else shows that it belongs there.
+closely as those of a CT follow an even grid (see `stacking`): nothing else shows that it belongs there.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from flarekit.volumes.dicom.geometry import LPS_TO_RAS, location, normal_of
 from flarekit.volumes.dicom.levels import Levels
 from flarekit.volumes.dicom.slices import Slice
 from flarekit.volumes.dicom.sources import Sources, sources_of
-from flarekit.volumes.dicom.stacking import UNEVEN
+from flarekit.volumes.dicom.stacking import UNEVEN, unevenness_mm, usual_step
 from flarekit.volumes.volume import Volume
 
 _HALF = 0.5
+_BESIDE = 2 * UNEVEN  # so far may slices lie beside an even grid through the first and the last, which are uneven too
 _THICKER = 1.5  # frames of so many steps thickness are of another series
 _ITS_OWN = "Give the series that it was drawn on, or convert it to a label map as .nii.gz."
 
@@ -41,15 +42,21 @@ def levels_on(frames: Sequence[Slice], like: Volume, where: Path) -> Levels:
     levels = _levels(voxels[:, image.axis], image.places[:, image.axis], sources)
     off = voxels - image.places[levels]
     name = like.path or "the image"
-    problem = _off_slices(frames, off, image, sources) or _other_steps(frames[0], levels, off, image, sources)
+    problem = (
+        _off_slices(frames, off, image, sources)
+        or _uneven(frames, levels, off, image, sources)
+        or _other_steps(frames[0], levels, off, image, sources)
+    )
     if problem:
         raise InputError(f"does not lie on the image's slices ({name}): {problem}", where=where, remedy=_ITS_OWN)
     if (farthest := np.abs(off[:, image.axis]).max()) > UNEVEN:
         logger.warning("%s: lies up to %.2f mm beside the slices of %s.", where, farthest * image.step_mm, name)
-    to_mm, first = np.linalg.inv(image.to_voxels), off[levels.argmin()].copy()
+    first = off[levels.argmin()].copy()
     first[image.axis] = levels.min()
     return Levels(
-        of_frames=levels - levels.min(), first_mm=_moved(first[None], to_mm)[0], step_mm=to_mm[:3, image.axis]
+        of_frames=levels - levels.min(),
+        first_mm=_moved(first[None], image.to_mm)[0],
+        step_mm=image.to_mm[:3, image.axis],
     )
 
 
@@ -57,6 +64,7 @@ def levels_on(frames: Sequence[Slice], like: Volume, where: Path) -> Levels:
 class _Image:
     """The slices of an image that a frame is parallel to, in voxels along its file's axes."""
 
+    to_mm: np.ndarray  # (4, 4): voxels to mm LPS
     to_voxels: np.ndarray  # (4, 4): mm LPS to voxels
     axis: int  # the slices follow each other along this one
     places: np.ndarray  # (K, 3): the first pixel of each slice, where its own file has it
@@ -72,9 +80,8 @@ class _Image:
             places = _moved(np.array([slice_.position_mm for slice_ in like.origin.slices]), to_voxels)
         else:
             places = np.arange(like.source.shape[axis])[:, None] * np.eye(3)[axis]
-        return cls(
-            to_voxels=to_voxels, axis=axis, places=places, step_mm=abs(float(normal_of(frame) @ to_mm[:3, axis]))
-        )
+        step_mm = abs(float(normal_of(frame) @ to_mm[:3, axis]))
+        return cls(to_mm=to_mm, to_voxels=to_voxels, axis=axis, places=places, step_mm=step_mm)
 
 
 def _sources(frames: Sequence[Slice], like: Volume, axis: int) -> Sources | None:
@@ -99,19 +106,36 @@ def _belongs(sources: Sources | None) -> bool:
 
 
 def _off_slices(frames: Sequence[Slice], off: np.ndarray, image: _Image, sources: Sources | None) -> str:
-    """What is wrong where frames, `off` (N, 3) voxels from their slices, are not on them; empty where they are."""
+    """What is wrong where frames, `off` (N, 3) voxels from their slices, are too far from them; empty otherwise."""
     apart = np.abs(off[:, image.axis])
-    wrong = np.flatnonzero(~(apart < (_HALF if _belongs(sources) else UNEVEN)))
-    if wrong.size:
-        n = int(wrong[0])
-        named = sources is not None and len(sources.of_frames[n]) == 1
-        place = location(np.array(frames[n].position_mm), normal_of(frames[n]))
-        return (
-            f"{wrong.size} of its {len(frames)} frames are not where slices are, such as frame {n + 1} at {place}, "
-            f"{apart[n] * image.step_mm:.2f} mm from the {'slice that it names' if named else 'nearest'}"
-        )
-    beside = np.abs(np.delete(off - off[0], image.axis, axis=1)).max(axis=1)
-    return f"its frame {int(beside.argmax()) + 1} is shifted against its first" if beside.max() > UNEVEN else ""
+    wrong = np.flatnonzero(~(apart < (_HALF if _belongs(sources) else _BESIDE)))
+    if not wrong.size:
+        return ""
+    n = int(wrong[0])
+    named = sources is not None and len(sources.of_frames[n]) == 1
+    place = location(np.array(frames[n].position_mm), normal_of(frames[n]))
+    return (
+        f"{wrong.size} of its {len(frames)} frames are not where slices are, such as frame {n + 1} at {place}, "
+        f"{apart[n] * image.step_mm:.2f} mm from the {'slice that it names' if named else 'nearest'}"
+    )
+
+
+def _uneven(
+    frames: Sequence[Slice], levels: np.ndarray, off: np.ndarray, image: _Image, sources: Sources | None
+) -> str:
+    """What is wrong where frames do not follow their slices as evenly as slices do a grid; empty where they do."""
+    way_mm = image.to_mm[:3, image.axis]
+    off_mm = off @ image.to_mm[:3, :3].T
+    if _belongs(sources):  # from slice to slice, its frames may be as uneven as they are near
+        off_mm = off_mm - off[:, image.axis, None] * way_mm
+    steps_mm, (slices, some) = [way_mm], np.unique(levels, return_index=True)
+    if len(slices) > 1:
+        places_mm = np.array([frames[n].position_mm for n in some])
+        steps_mm.append(usual_step(places_mm, slices, normal_of(frames[0])))
+    if unevenness_mm(off_mm) <= UNEVEN * np.linalg.norm(steps_mm, axis=1).max():
+        return ""
+    farthest = int(np.linalg.norm(off_mm - off_mm[0], axis=1).argmax())
+    return f"its frame {farthest + 1} is shifted against its first"
 
 
 def _other_steps(frame: Slice, levels: np.ndarray, off: np.ndarray, image: _Image, sources: Sources | None) -> str:
