@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +11,6 @@ from pathlib import Path
 
 from flarekit.errors import FlarekitError
 from flarekit.files import output_errors
-
-try:
-    import fcntl
-except ImportError:  # Windows has no record locks
-    fcntl = None  # type: ignore[assignment]
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)  # some network file systems
 
@@ -28,13 +24,12 @@ def held(lock: Path, doing: str, error: type[FlarekitError]) -> Iterator[None]:
     """
     with output_errors(lock):
         lock.parent.mkdir(parents=True, exist_ok=True)
-        file = lock.open("a+", encoding="utf-8")
+        file = lock.open("ab", buffering=0)
     with file:
-        if fcntl is not None:
-            _lock(file.fileno(), lock, doing, error)
-        os.truncate(file.fileno(), 0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+        _lock(file.fileno(), lock, doing, error)
+        with output_errors(lock):
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n".encode())
         yield
 
 
@@ -42,11 +37,9 @@ def _lock(descriptor: int, lock: Path, doing: str, error: type[FlarekitError]) -
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError) as refused:
-        raise error(
-            f"process {lock.read_text(encoding='utf-8').strip()} is {doing}",
-            where=lock.parent,
-            remedy="Let it finish, or stop it first.",
-        ) from refused
+        written = lock.read_text(encoding="ascii", errors="replace").strip()
+        who = f"process {written}" if written.isdigit() else "another process"  # which has not written it yet
+        raise error(f"{who} is {doing}", where=lock.parent, remedy="Let it finish, or stop it first.") from refused
     except OSError as refused:
         if refused.errno not in _NO_LOCKS:
             raise
