@@ -101,6 +101,9 @@ def test_cases_that_a_run_of_other_cts_finished_stay_listed(run, run_cli, cases)
     finished = json.loads((masks / "a.json").read_text())
     for name, outputs in (("alone", ["a.nii.gz"]), ("lost", ["lost.nii.gz"])):
         (masks / f"{name}.json").write_text(json.dumps(finished | {"outputs": outputs}))
+    damaged = {"one": {"outputs": 5}, "two": {"organs": [{"id": 1}]}, "three": {"outputs": [["a.nii.gz"]]}}
+    for name, damage in damaged.items():  # by hand
+        (masks / f"{name}.json").write_text(json.dumps(finished | damage))
     (masks / "notes.json").write_text("[]")
     outcome = run_cli("segment", others, "-o", masks, *MODELS, "--report", "--json")
     assert outcome.code == 0, outcome.stderr

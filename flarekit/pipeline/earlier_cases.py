@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from flarekit.pipeline.outcome import EARLIER, CaseOutcome
+from flarekit.report.sidecar_shape import SHAPES, misfit
+
+_FORMAT = "flarekit-segmentation"
+_SHAPE = SHAPES[_FORMAT] | {"format": str, "outputs": [str], "organs": SHAPES[_FORMAT]["organs"][0]}
 
 
 def earlier_cases(folder: Path, names: Collection[str]) -> list[CaseOutcome]:
@@ -20,12 +24,12 @@ def earlier_cases(folder: Path, names: Collection[str]) -> list[CaseOutcome]:
 
 
 def _finished(sidecar: Path) -> dict[str, Any] | None:
-    """A case's JSON; None where it is none, or something that it lists is gone."""
+    """A case's JSON; None where it is none, was damaged by hand, or something that it lists is gone."""
     try:
         report = json.loads(sidecar.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if not isinstance(report, dict) or report.get("format") != "flarekit-segmentation":
+    if not isinstance(report, dict) or report.get("format") != _FORMAT or misfit(report, _SHAPE):
         return None
-    listed = report.get("outputs", ())
-    return report if listed and all((sidecar.parent / str(name)).exists() for name in listed) else None
+    listed = report["outputs"]
+    return report if listed and all((sidecar.parent / name).exists() for name in listed) else None
