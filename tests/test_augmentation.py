@@ -133,7 +133,7 @@ def test_half_of_the_samples_lose_resolution_and_none_more_than_asked_for() -> N
     factors = np.array([change.coarseness for change in changes(AugmentationConfig(coarsen=2.0), 400)])
     assert 0.4 < (factors == 1).mean() < 0.6
     assert factors.min() >= 1 and 1.9 < factors.max() <= 2.0
-    with pytest.raises(ValueError, match="coarsen are at least 1"):
+    with pytest.raises(ValueError, match="coarsen is at least 1, got 0.5"):
         AugmentationConfig(coarsen=0.5)
 
 

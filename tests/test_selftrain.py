@@ -336,7 +336,7 @@ def test_a_full_disk_ends_the_run_and_no_case_is_taken_for_unreadable(
         (("iterations = 2", "seed = 2"), "unknown settings ['train.seed']"),
         (("number = 2", "nummber = 2"), "unknown settings ['rounds.nummber']"),
         (("crop = 32", 'crop = "32"'), "train.crop is a int, got '32'"),
-        (("threshold = 0.0", "threshold = 1.5"), "the threshold lies in 0..1, got 1.5"),
+        (("threshold = 0.0", "threshold = 1.5"), "threshold lies in 0..1, got 1.5"),
         (("models = 2", "models = 1"), "rounds.models is at least 2, masks are compared, got 1"),
         (("models = 2", 'models = 2\nfirst = ["a@1"]'), "rounds.first names 1 checkpoints, rounds.models says 2"),
         (("models = 2", 'models = 2\nstart = "last"'), "rounds.start is one of previous, scratch, got 'last'"),

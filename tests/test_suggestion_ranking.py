@@ -112,7 +112,7 @@ def test_settings_that_cannot_be_are_refused():
         SuggestionConfig(reach_mm=0)
     with pytest.raises(ValueError, match="propagated_share lies in 0..1"):
         SuggestionConfig(propagated_share=1.5)
-    with pytest.raises(ValueError, match="coverage_weight is not negative"):
+    with pytest.raises(ValueError, match="coverage_weight is at least 0, got -1"):
         SuggestionConfig(coverage_weight=-1)
 
 

@@ -95,7 +95,7 @@ def test_the_ramp_of_the_consistency_weight_may_be_given_in_iterations() -> None
     config = CPSConfig(consistency=2.0, rampup=10, loop=LoopConfig(iterations=1000))
     assert consistency_weight(config, 5) == pytest.approx(2.0 * 2.718281828**-1.25)
     assert consistency_weight(config, 10) == consistency_weight(replace(config, rampup=0), 0) == 2.0
-    with pytest.raises(ValueError, match="rampup is not negative, got -1"):
+    with pytest.raises(ValueError, match="rampup is at least 0, got -1"):
         CPSConfig(rampup=-1)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flarekit.config import toml
+from flarekit.config import require, toml
 from flarekit.config.architecture import ARCHITECTURES
 from flarekit.config.consensus import ConsensusConfig
 from flarekit.config.preprocessing import WINDOWS
@@ -43,8 +43,7 @@ class AblationRow:
     def __post_init__(self) -> None:
         if not self.name.strip() or "|" in self.name or not self.name.isprintable():
             raise ValueError(f"a row's name has letters and no '|', got {self.name!r}")
-        if self.windows not in WINDOWS:
-            raise ValueError(f"windows is one of {', '.join(WINDOWS)}, got {self.windows!r}")
+        require.one_of(WINDOWS, self, "windows")
 
 
 PAPER_ROWS = (
@@ -72,10 +71,8 @@ class AblationConfig:
     rows: tuple[AblationRow, ...] = PAPER_ROWS
 
     def __post_init__(self) -> None:
-        if self.arch not in ARCHITECTURES:
-            raise ValueError(f"arch is one of {', '.join(ARCHITECTURES)}, got {self.arch!r}")
-        if self.models < 2:
-            raise ValueError(f"models is at least 2, got {self.models}")
+        require.one_of(ARCHITECTURES, self, "arch")
+        require.at_least(2, self, "models")
         names = [row.name for row in self.rows]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"rows have a name each, got {names}")

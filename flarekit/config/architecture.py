@@ -5,18 +5,14 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from flarekit.config import require
+
 FLARE22_CLASSES = 14  # 13 organs and background
 
 
 def _check_classes(classes: int) -> None:
     if not 2 <= classes <= 255:
         raise ValueError(f"classes lie in 2..255 (background included), got {classes}")
-
-
-def _check_positive(config: object, *fields: str) -> None:
-    for field in fields:
-        if getattr(config, field) < 1:
-            raise ValueError(f"{field} is at least 1, got {getattr(config, field)}")
 
 
 def _check_widths(field: str, values: tuple[int, ...], *, length: int) -> None:
@@ -48,8 +44,8 @@ class TransUNetConfig:
 
     def __post_init__(self) -> None:
         _check_classes(self.classes)
-        _check_positive(self, "grid", "resnet_width", "resnet_groups", "bridge")
-        _check_positive(self, "hidden", "layers", "heads", "mlp")
+        require.at_least(1, self, "grid", "resnet_width", "resnet_groups", "bridge")
+        require.at_least(1, self, "hidden", "layers", "heads", "mlp")
         _check_widths("resnet_units", self.resnet_units, length=3)
         _check_widths("decoder", self.decoder, length=4)
         _check_dropout(self.dropout)
@@ -77,7 +73,7 @@ class DeepLabConfig:
 
     def __post_init__(self) -> None:
         _check_classes(self.classes)
-        _check_positive(self, "channels", "skip_channels")
+        require.at_least(1, self, "channels", "skip_channels")
         if self.same_padding_for is not None and self.same_padding_for < 32:
             raise ValueError(f"same_padding_for is at least 32, got {self.same_padding_for}")
         if not 0 < self.norm_epsilon < 1:
@@ -105,7 +101,7 @@ class STCNConfig:
     def __post_init__(self) -> None:
         if self.key_block not in ("bottleneck", "basic"):
             raise ValueError(f"key_block is bottleneck or basic, got {self.key_block!r}")
-        _check_positive(self, "key_width", "value_width", "key_channels", "value_channels")
+        require.at_least(1, self, "key_width", "value_width", "key_channels", "value_channels")
         _check_widths("key_units", self.key_units, length=3)
         _check_widths("value_units", self.value_units, length=3)
         _check_widths("decoder", self.decoder, length=3)

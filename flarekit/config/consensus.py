@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flarekit.config import require
+
 COMBINATIONS = ("probabilities", "majority")
 SCORES = ("dice", "leave-one-out", "iou", "instability")
 LAYOUTS = ("plain", "nnunet")
@@ -26,10 +28,7 @@ class ConsensusConfig:
     layout: str = "plain"  # one of LAYOUTS: labels/NAME.nii.gz, or nnU-Net's imagesTr and labelsTr
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threshold <= 1:
-            raise ValueError(f"the threshold lies in 0..1, got {self.threshold}")
-        if not 0 <= self.certainty <= 1:
-            raise ValueError(f"the certainty lies in 0..1, got {self.certainty}")
-        for name, known in (("combine", COMBINATIONS), ("score", SCORES), ("layout", LAYOUTS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} is one of {', '.join(known)}, got {getattr(self, name)!r}")
+        require.shares(self, "threshold", "certainty")
+        require.one_of(COMBINATIONS, self, "combine")
+        require.one_of(SCORES, self, "score")
+        require.one_of(LAYOUTS, self, "layout")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flarekit.config import require
+
 Range = tuple[float, float]
 
 
@@ -67,8 +69,7 @@ class PreprocessingConfig:
     normalisation: str = "none"  # of channels in 0..1 before the network: none, or imagenet (what photographs' have)
 
     def __post_init__(self) -> None:
-        if self.normalisation not in NORMALISATIONS:
-            raise ValueError(f"normalisation is one of {sorted(NORMALISATIONS)}, got {self.normalisation!r}")
+        require.one_of(NORMALISATIONS, self, "normalisation")
         if self.spacing_mm is not None and not 0.1 <= self.spacing_mm <= 10:
             raise ValueError(f"spacing_mm lies in 0.1..10, got {self.spacing_mm}")
         if self.canvas < self.multiple or self.canvas % self.multiple:

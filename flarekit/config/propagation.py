@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from flarekit.config import require
+
 AUTO = "auto"
 PRECISIONS = (AUTO, "fp32", "fp16", "bf16")  # auto: fp16 on CUDA, fp32 elsewhere
 
@@ -20,12 +22,8 @@ class OutlineConfig:
     absent_mm: float = 5.0  # distance outside its outline at which an object counts on slices that do not show it
 
     def __post_init__(self) -> None:
-        for name in ("blur_mm", "limit", "fade_mm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is positive, got {getattr(self, name)}")
-        for name in ("blur_per_mm", "absent_mm"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is not negative, got {getattr(self, name)}")
+        require.positive(self, "blur_mm", "limit", "fade_mm")
+        require.at_least(0, self, "blur_per_mm", "absent_mm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,17 +49,10 @@ class PropagationConfig:
     precision: str = AUTO  # of the network's arithmetic; weights stay float32
 
     def __post_init__(self) -> None:
-        for name in ("top_k", "memory_frames", "memory_budget_mb", "objects_at_once", "views_mb"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is at least 1, got {value}")
-        for name in ("distance_bias_per_mm", "before", "after", "memory_every", "margin_px", "memory_margin_px"):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ValueError(f"{name} is not negative, got {value}")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        require.one_of(PRECISIONS, self, "precision")
+        require.at_least(1, self, "top_k", "memory_frames", "memory_budget_mb", "objects_at_once", "views_mb")
+        require.at_least(0, self, "distance_bias_per_mm", "before", "after", "memory_every")
+        require.at_least(0, self, "margin_px", "memory_margin_px")
+        require.positive(self, "fusion_mm")
         if not 0 <= self.here_above < 1:
             raise ValueError(f"here_above lies in 0..1 (1 excluded), got {self.here_above}")
-        if not self.fusion_mm > 0:
-            raise ValueError(f"fusion_mm is positive, got {self.fusion_mm}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flarekit.config import require
+
 BACKENDS = ("torch", "onnx")  # what runs the reference module's networks
 SELECTIONS = ("largest-area", "most-classes", "most-certain")
 
@@ -16,10 +18,8 @@ class SamplingConfig:
     every_mm: float = 10.0  # distance between sampled slices when `every` is None; thicker slices are all taken
 
     def __post_init__(self) -> None:
-        if self.every is not None and self.every < 1:
-            raise ValueError(f"every is at least 1 slice, got {self.every}")
-        if not self.every_mm > 0:
-            raise ValueError(f"every_mm lies above 0, got {self.every_mm}")
+        require.at_least(1, self, "every")
+        require.positive(self, "every_mm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +32,8 @@ class SecondPassConfig:
     hint_probability: float = 0.1  # a peak probability that says where a doubtful organ may be
 
     def __post_init__(self) -> None:
-        if self.max_slices < 0:
-            raise ValueError(f"max_slices is at least 0, got {self.max_slices}")
-        if self.min_area_mm2 < 0:
-            raise ValueError(f"min_area_mm2 is at least 0, got {self.min_area_mm2}")
-        for name in ("min_certainty", "hint_probability"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} lies in 0..1, got {getattr(self, name)}")
+        require.at_least(0, self, "max_slices", "min_area_mm2")
+        require.shares(self, "min_certainty", "hint_probability")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +45,5 @@ class SelectionConfig:
     max_references: int = 24  # but never more than this in all
 
     def __post_init__(self) -> None:
-        if self.strategy not in SELECTIONS:
-            raise ValueError(f"strategy is one of {', '.join(SELECTIONS)}, got {self.strategy!r}")
-        if self.slices_per_organ < 1:
-            raise ValueError(f"slices_per_organ is at least 1, got {self.slices_per_organ}")
-        if self.max_references < 1:
-            raise ValueError(f"max_references is at least 1, got {self.max_references}")
+        require.one_of(SELECTIONS, self, "strategy")
+        require.at_least(1, self, "slices_per_organ", "max_references")

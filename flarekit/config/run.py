@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flarekit.config import require
 from flarekit.config.architecture import ARCHITECTURES
 from flarekit.config.preprocessing import WINDOWS
 
@@ -54,10 +55,8 @@ class RunSettings:
     stores: Stores = field(default_factory=Stores)
 
     def __post_init__(self) -> None:
-        if self.arch not in ARCHITECTURES:
-            raise ValueError(f"arch is one of {', '.join(ARCHITECTURES)}, got {self.arch!r}")
-        if self.windows is not None and self.windows not in WINDOWS:
-            raise ValueError(f"windows is one of {', '.join(WINDOWS)}, got {self.windows!r}")
+        require.one_of(ARCHITECTURES, self, "arch")
+        require.one_of(WINDOWS, self, "windows")
 
 
 def parse_fold(fold: str) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from flarekit.config import toml
+from flarekit.config import require, toml
 from flarekit.config.consensus import ConsensusConfig
 from flarekit.config.reference import BACKENDS
 from flarekit.config.run import RunSettings
@@ -51,8 +51,7 @@ class DataConfig:
         for role in ("labelled", "unlabelled"):
             if not getattr(self, role):
                 raise ValueError(f"data.{role} names no folder")
-        if self.workers < 0:
-            raise ValueError(f"data.workers is not negative, got {self.workers}")
+        require.at_least(0, self, "workers", table="data.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,16 +66,13 @@ class RoundsConfig:
     patience: int | None = None  # stop when so many rounds in a row have not raised validation Dice; None never does
 
     def __post_init__(self) -> None:
-        if self.number < 1:
-            raise ValueError(f"rounds.number is at least 1, got {self.number}")
+        require.one_of(STARTS, self, "start", table="rounds.")
+        require.at_least(1, self, "number", "patience", table="rounds.")
+        require.at_least(0, self, "seed", table="rounds.")
         if self.models < 2:
             raise ValueError(f"rounds.models is at least 2, masks are compared, got {self.models}")
         if self.first and len(set(self.first)) != self.models:
             raise ValueError(f"rounds.first names {len(self.first)} checkpoints, rounds.models says {self.models}")
-        if self.start not in STARTS:
-            raise ValueError(f"rounds.start is one of {', '.join(STARTS)}, got {self.start!r}")
-        if self.seed < 0 or (self.patience is not None and self.patience < 1):
-            raise ValueError("rounds.seed is not negative, and rounds.patience at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +86,8 @@ class LabellingConfig:
     scheduler: str | None = None  # of a dask.distributed cluster, in place of workers
 
     def __post_init__(self) -> None:
-        if self.backend not in BACKENDS:
-            raise ValueError(f"consensus.backend is one of {', '.join(BACKENDS)}, got {self.backend!r}")
-        if self.workers < 0:
-            raise ValueError(f"consensus.workers is not negative, got {self.workers}")
+        require.one_of(BACKENDS, self, "backend", table="consensus.")
+        require.at_least(0, self, "workers", table="consensus.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +97,7 @@ class ControlConfig:
     models: int | None = None  # so many of a round's models have a control; None: all
 
     def __post_init__(self) -> None:
-        if self.models is not None and self.models < 1:
-            raise ValueError(f"control.models is at least 1, got {self.models}")
+        require.at_least(1, self, "models", table="control.")
 
 
 @dataclass(frozen=True, kw_only=True)

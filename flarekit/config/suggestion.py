@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flarekit.config import require
+
 
 @dataclass(frozen=True, kw_only=True)
 class SuggestionConfig:
@@ -19,11 +21,6 @@ class SuggestionConfig:
     coverage_weight: float = 2.0  # organs that an even spread over the organs' part of the volume counts as
 
     def __post_init__(self) -> None:
-        for name in ("look_mm", "candidate_mm", "reach_mm", "refuted_mm", "shown_share"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is positive, got {getattr(self, name)}")
-        for name in ("doubt_weight", "coverage_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is not negative, got {getattr(self, name)}")
-        if not 0 <= self.propagated_share <= 1:
-            raise ValueError(f"propagated_share lies in 0..1, got {self.propagated_share}")
+        require.positive(self, "look_mm", "candidate_mm", "reach_mm", "refuted_mm", "shown_share")
+        require.at_least(0, self, "doubt_weight", "coverage_weight")
+        require.shares(self, "propagated_share")

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from flarekit.config import require
+
 SCHEDULES = ("step", "cosine", "poly")
 PRECISIONS = ("fp32", "bf16", "fp16")
 MIRRORS = ("swap", "off")
@@ -28,13 +30,11 @@ class OptimiserConfig:
     ema: float | None = None  # decay of a running average of the weights, used in their place; None: no average
 
     def __post_init__(self) -> None:
-        _positive(lr=self.lr)
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule is one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
+        require.one_of(SCHEDULES, self, "schedule")
+        require.positive(self, "lr", "clip_norm")
+        require.at_least(0, self, "warmup", "weight_decay")
         if list(self.milestones) != sorted(self.milestones) or any(not 0 < m < 1 for m in self.milestones):
             raise ValueError(f"milestones are growing shares between 0 and 1, got {self.milestones}")
-        if self.warmup < 0 or self.weight_decay < 0 or (self.clip_norm is not None and self.clip_norm <= 0):
-            raise ValueError(f"warmup and weight_decay are not negative, clip_norm is positive, got {self}")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ValueError(f"ema lies between 0 and 1, got {self.ema}")
 
@@ -53,17 +53,9 @@ class LoopConfig:
     workers: int | None = None  # loader processes, samples do not depend on their number; None: 4 beside a GPU, else 0
 
     def __post_init__(self) -> None:
-        _positive(
-            iterations=self.iterations,
-            accumulate=self.accumulate,
-            validate_every=self.validate_every,
-            validation_stride=self.validation_stride,
-            save_every=self.save_every,
-        )
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, got {self.precision!r}")
-        if self.seed < 0 or (self.workers is not None and self.workers < 0):
-            raise ValueError(f"seed and workers are not negative, got {self.seed} and {self.workers}")
+        require.one_of(PRECISIONS, self, "precision")
+        require.at_least(1, self, "iterations", "accumulate", "validate_every", "validation_stride", "save_every")
+        require.at_least(0, self, "seed", "workers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,14 +75,13 @@ class AugmentationConfig:
     field_of_view: float = 1.0  # half of the samples show a part alone, its sides at least this share of the slice's
 
     def __post_init__(self) -> None:
-        if self.mirror not in MIRRORS:
-            raise ValueError(f"mirror is one of {', '.join(MIRRORS)}, got {self.mirror!r}")
-        if min(self.scale, self.gamma, self.coarsen) < 1:
-            raise ValueError(f"scale, gamma and coarsen are at least 1, got {self}")
+        require.one_of(MIRRORS, self, "mirror")
+        require.at_least(1, self, "scale", "gamma", "coarsen")
+        require.at_least(0, self, "rotation_deg", "shift", "window_shift", "noise_hu")
         if not 0 < self.field_of_view <= 1:
             raise ValueError(f"field_of_view is a share above 0 to 1, got {self.field_of_view}")
-        if min(self.rotation_deg, self.shift, self.window_shift, self.noise_hu) < 0 or self.window_shift >= 0.5:
-            raise ValueError(f"ranges of augmentation are not negative, window_shift is below 0.5, got {self}")
+        if self.window_shift >= 0.5:
+            raise ValueError(f"window_shift lies below 0.5, got {self.window_shift}")
 
 
 AUGMENTATIONS: dict[str, AugmentationConfig] = {
@@ -131,12 +122,11 @@ class SupervisedConfig:
     smoothing: float = 1.0  # voxels added to both sides of the Dice fraction (section 2.2, which names no value)
 
     def __post_init__(self) -> None:
-        if self.network not in REFERENCE_NETWORKS:
-            raise ValueError(f"network is one of {', '.join(REFERENCE_NETWORKS)}, got {self.network!r}")
-        _positive(labelled_batch=self.labelled_batch, smoothing=self.smoothing)
+        require.one_of(REFERENCE_NETWORKS, self, "network")
+        require.positive(self, "labelled_batch", "smoothing")
         if self.network == "deeplabv3plus":
             _enough_for_deeplab(self.labelled_batch)
-        _shares(organ_share=self.organ_share)
+        require.shares(self, "organ_share")
         _crop(self.crop)
 
     @property
@@ -169,14 +159,14 @@ class CPSConfig:
     confidence: float = 0.0  # lowest probability of a pseudo-label that is learnt from; 0 takes all (the paper)
 
     def __post_init__(self) -> None:
-        _positive(labelled_batch=self.labelled_batch, smoothing=self.smoothing)
-        _not_negative(unlabelled_batch=self.unlabelled_batch, consistency=self.consistency, rampup=self.rampup or 0)
+        require.positive(self, "labelled_batch", "smoothing")
+        require.at_least(0, self, "unlabelled_batch", "consistency", "rampup")
         if self.pseudo_batch is not None and not 0 < self.pseudo_batch <= self.unlabelled_batch:
             raise ValueError(
                 f"pseudo_batch is 1 to {self.unlabelled_batch}, a batch's unlabelled slices, got {self.pseudo_batch}"
             )
         _enough_for_deeplab(self.labelled_batch + self.unlabelled_batch)
-        _shares(organ_share=self.organ_share, confidence=self.confidence)
+        require.shares(self, "organ_share", "confidence")
         _crop(self.crop)
 
 
@@ -199,7 +189,7 @@ class STCNTrainingConfig:
     bootstrap_until: float = 0.47  # share of the iterations from which only the hardest do
 
     def __post_init__(self) -> None:
-        _positive(clips=self.clips, first_gap_mm=self.first_gap_mm, bootstrap_share=self.bootstrap_share)
+        require.positive(self, "clips", "first_gap_mm", "bootstrap_share")
         if self.objects_per_clip not in (1, 2):
             raise ValueError(f"objects_per_clip is 1 or 2, got {self.objects_per_clip}")
         if self.last_gap_mm < self.first_gap_mm:
@@ -208,32 +198,14 @@ class STCNTrainingConfig:
             raise ValueError(
                 f"bootstrapping grows between two shares, got {self.bootstrap_from} and {self.bootstrap_until}"
             )
-        _shares(between_share=self.between_share, bootstrap_share=self.bootstrap_share)
+        require.shares(self, "between_share", "bootstrap_share")
         _crop(self.crop)
-
-
-def _positive(**values: float) -> None:
-    for name, value in values.items():
-        if value <= 0:
-            raise ValueError(f"{name} is positive, got {value}")
-
-
-def _not_negative(**values: float) -> None:
-    for name, value in values.items():
-        if value < 0:
-            raise ValueError(f"{name} is not negative, got {value}")
 
 
 def _enough_for_deeplab(slices: int) -> None:
     """Its pyramid normalises the mean of each slice over the batch."""
     if slices < 2:
         raise ValueError(f"DeepLabV3+ learns from at least two slices a batch, got {slices}")
-
-
-def _shares(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} is a share between 0 and 1, got {value}")
 
 
 def _crop(crop: int | None) -> None:
