@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from flarekit.bench import affinity as bench
-from flarekit.bench.affinity import Case, bench_affinity, costs_to_json, grid, published_read
+from flarekit.bench.affinity import Case, ReadCost, bench_affinity, costs_to_json, grid, published_read
 from flarekit.bench.memory import extra_memory_bytes
 from flarekit.ops.reference import read_memory_reference
 
@@ -46,6 +46,15 @@ def test_every_method_of_a_case_is_right_and_timed(small: None) -> None:
     rows = costs_to_json(costs)["reads"]
     assert [row["times_faster_than_formula"] for row in rows if row["method"] == "formula"] == [1.0, 1.0]
     assert rows[0]["frames"] == 2 and rows[0]["objects"] == 3
+
+
+def test_a_read_in_half_the_formulas_time_is_twice_as_fast() -> None:
+    case = Case(frames=5, objects=1, top_k=None)
+    costs = [
+        ReadCost(case=case, method=name, time_s=time_s, extra_bytes=0, error=0.0)
+        for name, time_s in (("flarekit", 1.5), ("formula", 3.0))
+    ]
+    assert [row["times_faster_than_formula"] for row in costs_to_json(costs)["reads"]] == [2.0, 1.0]
 
 
 def test_halves_are_measured_as_such(small: None) -> None:

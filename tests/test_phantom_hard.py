@@ -15,7 +15,7 @@ from flarekit.config.hard import HARD_KINDS, harden
 from flarekit.config.phantom import LOW_ENERGY, RECIPES, MetalRecipe, TissueRecipe
 from flarekit.phantom import Tissue, canonical_volume, paint, paint_case, paint_tissues, synthetic_anatomy
 from flarekit.phantom.grid import Grid
-from flarekit.phantom.metal import Implant, _add_path, _back_project, _body, _detector, _place
+from flarekit.phantom.metal import Implant, _add_path, _back_project, _body, _detector, _place, _ray_errors
 from flarekit.phantom.tissues import draw_palette
 from flarekit.volumes import Volume, write_labels
 
@@ -138,6 +138,19 @@ def test_a_body_weakens_rays_by_its_mean_width_and_depth() -> None:
     wide = 2 * 120 * np.sqrt(np.maximum(1 - (position / 70) ** 2, 0))
     np.testing.assert_allclose(along_y, 0.02 * deep)
     np.testing.assert_allclose(along_x, 0.02 * wide, atol=1e-12)
+
+
+def test_rays_through_metal_are_as_noisy_as_few_photons_make_them() -> None:
+    """The variance of a ray's attenuation is one over the photons that arrive."""
+    grid = Grid(shape=(40, 60, 60), spacing_mm=(5.0, 4.0, 4.0))
+    middle = np.full((40, 2), 120.0)
+    implant = Implant(middle_mm=middle, along_mm=60.0, across_mm=60.0, turn=0.0, share=np.ones(40))
+    nobody = SimpleNamespace(skin_mm=np.full((40, 8), 1e-3), axis_mm=np.array([120.0, 120.0]))
+    recipe = MetalRecipe(photons=(400.0, 400.0), attenuation_per_mm=(1e-3, 1e-3), hardening=(0.0, 0.0))
+    errors = _ray_errors([implant], nobody, slice(0, 40), grid, recipe, np.random.default_rng(0))
+    through = errors[errors != 0]
+    assert through.std() == pytest.approx(1 / np.sqrt(400 * np.exp(-0.1)), rel=0.03)
+    assert abs(through.mean()) < 1e-3
 
 
 def test_a_recipe_without_metal_has_the_hash_it_had_before_there_was_any() -> None:

@@ -8,7 +8,7 @@ import pytest
 from flarekit.config.reference import SELECTIONS, SelectionConfig
 from flarekit.reference import select_references
 from flarekit.reference.evidence import OrganTable
-from flarekit.reference.selection import STRATEGIES
+from flarekit.reference.selection import STRATEGIES, most_certain
 
 TABLE = OrganTable(
     slices=(3, 8, 13, 18),
@@ -37,6 +37,17 @@ def test_most_classes_takes_the_slices_that_show_most_organs_and_area_breaks_the
 def test_most_certain_leaves_out_slices_that_show_less_than_half_of_the_largest_area():
     assert choose("most-certain", 1) == (13,)  # organ 1 is most certain on slice 3, but 10 of 40 mm2 there
     assert choose("most-certain", 2) == (3, 13, 18)
+
+
+@pytest.mark.parametrize(("area_mm2", "chosen"), [(49.0, 3), (50.0, 8)])
+def test_half_of_the_largest_area_is_enough(area_mm2, chosen):
+    table = OrganTable(
+        slices=(3, 8),
+        area_mm2=np.array([[100.0], [area_mm2]]),
+        certainty=np.array([[0.6], [0.9]]),
+        peak=np.ones((2, 1)),
+    )
+    assert most_certain(table).argmax() == [3, 8].index(chosen)
 
 
 def test_the_bound_keeps_every_organs_best_before_any_second_best():

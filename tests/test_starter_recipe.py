@@ -6,8 +6,10 @@ import contextlib
 import importlib
 import io
 import json
+import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -333,7 +335,8 @@ def test_packaged_weights_keep_their_bytes_and_version_and_need_their_credits(
     put = package.PACKAGED / "starter-propagation" / "2"
     kept = trained.folder("starter-propagation")
     assert all((put / file.name).read_bytes() == file.read_bytes() for file in kept.iterdir())
-    assert package.main([str(tmp_path / "published"), "starter-propagation"]) == 4  # it is there already
+    assert package.main([str(tmp_path / "published"), "starter-propagation"]) == 4
+    assert "2: is in the package. Publish a higher version" in capsys.readouterr().err
 
 
 def test_a_folder_is_not_gone_on_with_by_another_recipe(starter: ModuleType, command, tmp_path: Path, capsys) -> None:
@@ -373,6 +376,32 @@ def test_a_command_is_stopped_when_the_budget_ends(starter: ModuleType, command)
     with pytest.raises(pieces.OutOfTime):
         study.commands.wait(sleeper)
     assert sleeper.returncode and time.monotonic() - started < 30  # its child held the pipe, and is gone too
+
+
+def test_sigterm_stops_a_command_like_ctrl_c(starter: ModuleType, command, tmp_path: Path) -> None:
+    """Nothing that starter.py has started goes on without it."""
+    folder = Path(starter.__file__).parent
+    script = f"""if True:
+        import os, signal, subprocess, sys, threading
+        sys.path.insert(0, {str(folder)!r})
+        import starter
+
+        def work(*_):
+            child = subprocess.Popen(["sleep", "60"], stdout=subprocess.PIPE, text=True, start_new_session=True)
+            print(child.pid, flush=True)
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            starter.study_of(starter.arguments_of(sys.argv[1:])).commands.wait(child)
+
+        starter._make = work
+        starter.main(sys.argv[1:])
+    """
+    started = POPEN(
+        [sys.executable, "-c", script, *map(str, command())], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    out, err = started.communicate(timeout=60)
+    assert "KeyboardInterrupt" in err, err
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(out), 0)
 
 
 def test_a_recipe_with_an_unknown_setting_is_refused(starter: ModuleType, tmp_path: Path) -> None:

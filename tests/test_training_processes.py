@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -80,7 +81,8 @@ def test_two_processes_do_not_train_one_run(workplace: Workplace, run_cli) -> No
     try:
         wait_for_iteration(workplace, "run", 3, process)
         second = run_cli(*long, "--resume")
-        assert second.code == 6 and f"process {process.pid} is training this run" in second.stderr
+        assert second.code == 6
+        assert f"process {process.pid} on {platform.node()} is training this run" in second.stderr
         assert process.poll() is None
     finally:
         process.kill()

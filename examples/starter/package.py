@@ -18,7 +18,7 @@ from trainings import REAL
 
 from flarekit.checkpoints import Card, Registry
 from flarekit.checkpoints.registry import PACKAGED, verify
-from flarekit.errors import FlarekitError, UsageError
+from flarekit.errors import FlarekitError, OutputError, UsageError
 from flarekit.files import atomic_folder
 
 TERMS = Path(__file__).parents[2] / "LICENSE-weights"
@@ -50,7 +50,10 @@ def put_into_package(registry: Registry, name: str) -> Card:
     card, folder = registry.card(name), registry.folder(name)
     verify(folder, card)
     require_credits(card)
-    with atomic_folder(PACKAGED / card.name / str(card.version)) as temporary:
+    packaged = PACKAGED / card.name / str(card.version)
+    if packaged.exists():
+        raise OutputError("is in the package", where=packaged, remedy="Publish a higher version, or `git rm` this one.")
+    with atomic_folder(packaged) as temporary:
         shutil.copytree(folder, temporary, dirs_exist_ok=True)
     return card
 

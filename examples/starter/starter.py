@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,6 +85,7 @@ def study_of(asked: argparse.Namespace) -> Study:
 def main(argv: Sequence[str] | None = None) -> int:
     """0 when all is done that was asked for, 75 when the budget ended before; the code of the error otherwise."""
     asked = arguments_of(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the commands that it started are stopped with it
     try:
         study = study_of(asked)
         steps = steps_of(study, only=asked.only, until=asked.until)
