@@ -176,7 +176,7 @@ def test_a_challenge_refuses_the_starter_weights_in_one_line_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
     publish_tiny("ref", labels=FLARE22)
     refused = run_cli("docker", tmp_path / "context", "--challenge", "--model", "ref")
-    assert refused.code == 5 and "starter-propagation@1 is pretrained" in refused.stderr
+    assert refused.code == 5 and "starter-propagation@2 is pretrained" in refused.stderr
     allowed = run_cli("docker", tmp_path / "context", "--challenge", "--model", "ref", "--no-propagation")
     assert allowed.code == 0 and "--no-propagation --challenge" in (tmp_path / "context" / "predict.sh").read_text()
 

@@ -451,7 +451,7 @@ def test_pseudo_labels_that_changed_within_a_round_are_refused(config: Selftrain
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("models = 2", 'models = 2\nfirst = ["starter-reference@1", "starter-propagation@1"]'), "a reference one is"),
+        (("models = 2", 'models = 2\nfirst = ["starter-reference@1", "starter-propagation@2"]'), "a reference one is"),
         (("threshold = 0.0", 'threshold = 0.0\npropagation_model = "starter-reference"'), "a propagation one is"),
     ],
 )
