@@ -10,16 +10,17 @@ import torch
 from torch import Tensor
 
 from flarekit.config.preprocessing import PreprocessingConfig
-from flarekit.config.propagation import OutlineConfig
+from flarekit.config.propagation import IntensityConfig, OutlineConfig, PropagationConfig
 from flarekit.data.grid import NetworkGrid
 from flarekit.propagation.boxes import TOKEN_PX, Box
 from flarekit.propagation.decision import Evidence, decide
+from flarekit.propagation.drawn import Drawn
 from flarekit.propagation.found import Found
 from flarekit.propagation.native import NativeGrid
-from flarekit.propagation.outlines import Outlines
 
 NATIVE, BOX, OBJECTS = (70, 90), Box(1, 4, 0, 5), (0, 2, 3)
 FINE, COARSE = (1.0, 0.9), (3.1, 2.7)  # mm, on a network's grid of 1.6
+NOTHING = Drawn(None, None)
 
 
 def grid(spacing_mm: tuple[float, float], canvas: int = 96) -> NetworkGrid:
@@ -39,9 +40,11 @@ def found() -> Found:
     return Found(OBJECTS, BOX, odds.softmax(dim=0))
 
 
-def lines(classes: np.ndarray) -> Outlines:
-    known = np.ones(5, dtype=bool)
-    return Outlines({4: classes}, {4: known}, (2.5, 1.0, 0.9), OutlineConfig())
+def drawn_on(classes: np.ndarray, outlines: OutlineConfig, intensities: bool = False, objects: int = 5) -> Drawn:
+    """What slice 4 says when these classes are drawn on it, on a CT where they are 70 HU apart amid noise."""
+    hu = (np.random.default_rng(1).normal(-100, 60, (8, *NATIVE)) + 70.0 * classes).astype(np.int16)
+    config = PropagationConfig(outlines=outlines, intensities=IntensityConfig(use=intensities))
+    return Drawn.on({4: classes}, {4: np.ones(objects, dtype=bool)}, hu, (2.5, 1.0, 0.9), config)
 
 
 def on_the_whole_slice(evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
@@ -57,14 +60,16 @@ def expected_confidence(classes: np.ndarray, planes: np.ndarray) -> Sequence[flo
 
 @pytest.mark.parametrize("spacing_mm", [FINE, COARSE])
 @pytest.mark.parametrize("outlined", [False, True])
+@pytest.mark.parametrize("intensities", [False, True])
 @pytest.mark.parametrize("barred", [(), (0,), OBJECTS])
 def test_part_by_part_the_same_objects_win_as_on_the_whole_slice(
-    found: Found, spacing_mm: tuple[float, float], outlined: bool, barred: Sequence[int]
+    found: Found, spacing_mm: tuple[float, float], outlined: bool, intensities: bool, barred: Sequence[int]
 ) -> None:
     drawn = np.zeros(NATIVE, dtype=np.uint8)
     drawn[30:45, 20:40], drawn[30:45, 40:60] = 1, 3
     whole = NativeGrid.of(grid(spacing_mm), torch.device("cpu"))
-    evidence = Evidence(found, whole, barred, (lines(drawn), 6) if outlined else None)
+    said = drawn_on(drawn, OutlineConfig(use=outlined), intensities)
+    evidence = Evidence(found, whole, barred, said, 6)
     decision = decide(evidence, 5)
     classes, planes = on_the_whole_slice(evidence)
     np.testing.assert_array_equal(decision.classes, classes)
@@ -75,8 +80,8 @@ def test_part_by_part_the_same_objects_win_as_on_the_whole_slice(
 def test_outlines_make_an_object_where_the_network_sees_next_to_none(found: Found) -> None:
     drawn = np.zeros(NATIVE, dtype=np.uint8)
     drawn[20:60, 5:85] = 4
-    sure = Outlines({4: drawn}, {4: np.ones(5, dtype=bool)}, (2.5, 1.0, 0.9), OutlineConfig(limit=20.0))
-    evidence = Evidence(found, NativeGrid.of(grid(FINE), torch.device("cpu")), (), (sure, 4))
+    sure = drawn_on(drawn, OutlineConfig(limit=20.0))
+    evidence = Evidence(found, NativeGrid.of(grid(FINE), torch.device("cpu")), (), sure, 4)
     decision = decide(evidence, 5)
     np.testing.assert_array_equal(decision.classes, on_the_whole_slice(evidence)[0])
     assert (decision.classes == 4).sum() > 1000
@@ -86,11 +91,10 @@ def test_a_faint_object_wins_where_outlines_speak_against_all_others() -> None:
     drawn = np.zeros(NATIVE, dtype=np.uint8)
     drawn[30:40, 40:50] = 13
     drawn[0, 0:12] = range(1, 13)
-    blurred, known = OutlineConfig(blur_mm=4.0), np.ones(13, dtype=bool)
-    outlines = Outlines({4: drawn}, {4: known}, (2.5, 1.0, 0.9), blurred)
+    blurred = drawn_on(drawn, OutlineConfig(blur_mm=4.0), objects=13)
     shares = torch.tensor((0.001, *([0.9795 / 12] * 12), 0.0195))
     found = Found(tuple(range(13)), BOX, shares[:, None, None].expand(-1, 48, 80))
-    evidence = Evidence(found, NativeGrid.of(grid(FINE), torch.device("cpu")), (), (outlines, 4))
+    evidence = Evidence(found, NativeGrid.of(grid(FINE), torch.device("cpu")), (), blurred, 4)
     whole = evidence.probabilities().whole(range(1, 14), (14, *NATIVE)).argmax(dim=0).numpy()
     assert (whole == 13).sum() > 2 * (drawn == 13).sum()
     np.testing.assert_array_equal(decide(evidence, 13).classes, whole)
@@ -99,7 +103,7 @@ def test_a_faint_object_wins_where_outlines_speak_against_all_others() -> None:
 def test_a_faint_object_wins_in_the_room_of_a_barred_one() -> None:
     shares = torch.tensor((0.001, 0.985, 0.014))
     found = Found((0, 1), BOX, shares[:, None, None].expand(-1, 48, 80))
-    evidence = Evidence(found, NativeGrid.of(grid(FINE), torch.device("cpu")), (0,), None)
+    evidence = Evidence(found, NativeGrid.of(grid(FINE), torch.device("cpu")), (0,), NOTHING, 4)
     decision = decide(evidence, 2)
     whole = evidence.probabilities().whole((1, 2), (3, *NATIVE)).argmax(dim=0).numpy()
     assert (whole == 2).any()
@@ -112,7 +116,7 @@ def test_confidence_is_the_mean_over_many_pixels() -> None:
     box = Box(0, native.columns.weights.shape[1] // TOKEN_PX, 0, native.columns.weights.shape[1] // TOKEN_PX)
     pixels = [TOKEN_PX * side for side in box.size]
     found = Found((0,), box, torch.tensor((0.0015, 0.9985))[:, None, None].expand(-1, *pixels))
-    decision = decide(Evidence(found, native, (), None), 1)
+    decision = decide(Evidence(found, native, (), NOTHING, 4), 1)
     assert (decision.classes == 1).sum() == 512 * 512
     assert float(decision.confidence[0]) == pytest.approx(0.9985, abs=1e-5)
 
@@ -138,7 +142,7 @@ def test_what_is_found_beside_the_slice_alone_takes_nothing(box: Box, outlined: 
     found = Found((1,), box, torch.tensor((0.1, 0.9))[:, None, None].expand(-1, *sides))
     drawn = np.zeros(NATIVE, dtype=np.uint8)
     drawn[30:40, 40:50] = 2
-    evidence = Evidence(found, native, (), (lines(drawn), 4) if outlined else None)
+    evidence = Evidence(found, native, (), drawn_on(drawn, OutlineConfig(use=outlined)), 4)
     decision = decide(evidence, 5)
     assert not decision.classes.any()
     assert evidence.probabilities().whole((1, 2), (3, *NATIVE))[0].eq(1).all()
@@ -146,7 +150,7 @@ def test_what_is_found_beside_the_slice_alone_takes_nothing(box: Box, outlined: 
 
 def test_nothing_found_takes_nothing_for_certain() -> None:
     nothing = Found((), BOX, torch.ones(1, 48, 80))
-    decision = decide(Evidence(nothing, NativeGrid.of(grid(FINE), torch.device("cpu")), (), None), 5)
+    evidence = Evidence(nothing, NativeGrid.of(grid(FINE), torch.device("cpu")), (), NOTHING, 4)
+    decision = decide(evidence, 5)
     assert not decision.classes.any() and decision.confidence.tolist() == [1.0] * 5
-    evidence = Evidence(nothing, NativeGrid.of(grid(FINE), torch.device("cpu")), (), None)
     assert evidence.probabilities().planes.shape[0] == 1

@@ -26,6 +26,7 @@ from flarekit.cli.propagate_options import (
     Before,
     Case,
     Dense,
+    Intensities,
     Masks,
     MemoryBudgetMb,
     MemoryEvery,
@@ -38,7 +39,7 @@ from flarekit.cli.propagate_options import (
     Slices,
     TopK,
 )
-from flarekit.config.propagation import OutlineConfig, PropagationConfig
+from flarekit.config.propagation import IntensityConfig, OutlineConfig, PropagationConfig
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -62,6 +63,7 @@ def propagate(
     partial: Partial = False,
     refine: Refine = DEFAULTS.refine,
     outlines: Outlines = DEFAULTS.outlines.use,
+    intensities: Intensities = DEFAULTS.intensities.use,
     dense: Dense = DEFAULTS.dense,
     precision: Precision = DEFAULTS.precision,
     challenge: Challenge = False,
@@ -84,7 +86,8 @@ def propagate(
 
     config = PropagationConfig(
         top_k=top_k or None, before=before, after=after, memory_every=memory_every, memory_budget_mb=memory_budget_mb,
-        refine=refine, outlines=OutlineConfig(use=outlines), dense=dense, precision=known_precision(precision),
+        refine=refine, outlines=OutlineConfig(use=outlines), intensities=IntensityConfig(use=intensities), dense=dense,
+        precision=known_precision(precision),
     )  # fmt: skip
     labels = label_set(dataset)
     files = CaseFiles(image=case, drawn=masks, output=output, series=series, hu_offset=parse_offset(hu_offset))

@@ -76,6 +76,14 @@ Outlines = Annotated[
         help="Let the outlines of near annotated slices count beside the network.",
     ),
 ]
+Intensities = Annotated[
+    bool,
+    typer.Option(
+        "--intensities/--no-intensities",
+        rich_help_panel=HOW,
+        help="Let the HU in and around those outlines count beside the network.",
+    ),
+]
 Dense = Annotated[
     bool,
     typer.Option(

@@ -27,6 +27,22 @@ class OutlineConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class IntensityConfig:
+    """How HU around outlines of annotated slices count beside the network. Raises ValueError on values that cannot be."""
+
+    use: bool = True  # False: neither an object's HU nor those around it count
+    limit: float = 1.0  # log-odds at most
+    around_mm: float = 10.0  # outside an object's outline, what it is told apart from
+    noise_mm: float = 1.0  # standard deviation of the Gaussian that slices are smoothed by
+    spread_hu: float = 10.0  # standard deviation of the Gaussian that histograms are smoothed by
+    doubt_px: float = 20.0  # pixels that object and surroundings have in common before any is seen
+
+    def __post_init__(self) -> None:
+        require.positive(self, "limit", "around_mm", "doubt_px")
+        require.at_least(0, self, "noise_mm", "spread_hu")
+
+
+@dataclass(frozen=True, kw_only=True)
 class PropagationConfig:
     """Settings of mask propagation. Raises ValueError on values that cannot be."""
 
@@ -45,6 +61,7 @@ class PropagationConfig:
     margin_px: int = 48  # of the network's input, around where an object is looked for
     memory_margin_px: int = 96  # the same, around where an object is remembered: values see farther
     outlines: OutlineConfig = field(default_factory=OutlineConfig)  # evidence beside the network's
+    intensities: IntensityConfig = field(default_factory=IntensityConfig)  # and more of it
     views_mb: int = 256  # for the last slices' features, which the way back uses again
     precision: str = AUTO  # of the network's arithmetic; weights stay float32
 

@@ -1,11 +1,10 @@
-"""Who takes which pixel of a native slice: the network's probabilities, the outlines, and the likeliest of all.
+"""Who takes which pixel of a native slice: the network's probabilities, what was drawn, and the likeliest of all.
 
 An object is looked at only where it may be, which is a small part of a slice for most.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flarekit.propagation.drawn import Drawn
 from flarekit.propagation.found import Found
 from flarekit.propagation.fusion import FLOOR
 from flarekit.propagation.native import NativeGrid
-from flarekit.propagation.outlines import Outlines, Region, joined
+from flarekit.propagation.outlines import Region, joined
 
 FAINT = 0.02  # probability up to which an object is at most looked for where outlines speak for it
 
@@ -48,24 +48,21 @@ class Decision:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What network and outlines say of a slice together, in log-odds to the background."""
+    """What the network and what was drawn say of a slice together, in log-odds to the background."""
 
     found: Found
     grid: NativeGrid
     barred: Collection[int]  # objects that take no pixel
-    outlines: tuple[Outlines, int] | None  # with the slice's number
+    drawn: Drawn
+    z: int  # slice number
 
     @property
     def faint(self) -> float:
         """`FAINT`, or less: a probability up to which an object wins no pixel unless outlines speak for it.
 
-        They may speak against the others: the winner's probability p is not below the background's, nor e^limit p
-        below any other object's, and all of them sum to 1. Beside a barred object the least may win.
+        Beside a barred object the least may win.
         """
-        if self.barred:
-            return 0.0
-        limit = 0.0 if self.outlines is None else self.outlines[0].strongest(self.outlines[1])
-        return min(FAINT, 1 / (1 + len(self.found.objects) * math.exp(limit)))
+        return 0.0 if self.barred else min(FAINT, self.drawn.least(self.z, len(self.found.objects)))
 
     def of_objects(self) -> Iterator[tuple[int, Region, Tensor]]:
         """Each object that may take a pixel, the region in which it may, and its log-odds (rows, columns) there."""
@@ -76,7 +73,7 @@ class Evidence:
             if region is not None and k not in self.barred:
                 own = self.grid.spread(self.found.planes[1 + row], self.found.box, region)
                 odds = own.clamp_min_(FLOOR).log_() - background.of(region)
-                yield k, region, self._outlined(odds, k, region)
+                yield k, region, self._with_drawn(odds, k, region)
 
     def probabilities(self) -> Probabilities:
         """What they make of each pixel."""
@@ -84,7 +81,7 @@ class Evidence:
         own = self.grid.spread(self.found.planes[1:], self.found.box, region).clamp_min_(FLOOR).log_()
         odds = own - self._background(region).log
         for row, k in enumerate(self.found.objects):
-            odds[row] = -torch.inf if k in self.barred else self._outlined(odds[row], k, region)
+            odds[row] = -torch.inf if k in self.barred else self._with_drawn(odds[row], k, region)
         planes = torch.cat((odds.new_zeros(1, *odds.shape[1:]), odds)).softmax(dim=0)
         return Probabilities(region, self.found.objects, planes)
 
@@ -92,16 +89,14 @@ class Evidence:
         missing = self.grid.spread(self.found.planes[0] - 1, self.found.box, region)  # nothing outside the box
         return _Background(region, missing.add_(1).clamp_min_(FLOOR).log_())
 
-    def _outlined(self, odds: Tensor, k: int, region: Region) -> Tensor:
-        if self.outlines is None:
-            return odds
-        lines, z = self.outlines
-        return odds.add_(torch.from_numpy(lines.log_odds(z, k, region)).to(odds.device))
+    def _with_drawn(self, odds: Tensor, k: int, region: Region) -> Tensor:
+        for more in self.drawn.log_odds(self.z, k, region):
+            odds.add_(torch.from_numpy(more).to(odds.device))
+        return odds
 
     def _region(self, k: int, likely: Region | None, whole: Region) -> Region | None:
         """The part of the whole in which object k may win: where it is likely, and where outlines speak for it."""
-        outlined = None if self.outlines is None else self.outlines[0].likely(self.outlines[1], k)
-        around = joined([region for region in (likely, outlined) if region is not None])
+        around = joined([region for region in (likely, self.drawn.likely(self.z, k)) if region is not None])
         if around is None:
             return None
         rows, columns = (slice(max(a.start, w.start), min(a.stop, w.stop)) for a, w in zip(around, whole, strict=True))

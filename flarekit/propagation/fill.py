@@ -14,8 +14,8 @@ from tqdm import tqdm
 from flarekit.config.propagation import PropagationConfig
 from flarekit.models import STCN
 from flarekit.propagation.decision import Evidence, Probabilities, decide
+from flarekit.propagation.drawn import Drawn
 from flarekit.propagation.native import NativeGrid
-from flarekit.propagation.outlines import Outlines
 from flarekit.propagation.propagate import SliceResult, propagate
 from flarekit.propagation.ranges import filled_slices
 from flarekit.propagation.views import Views
@@ -82,8 +82,7 @@ class _Finish:
         self._annotated, self._known, self._config = annotated, known, config
         self._probabilities = probabilities
         self._grid = NativeGrid.of(slices.grid, device)
-        spacing_mm = slices.volume.spacing_mm
-        self._outlines = Outlines(annotated, known, spacing_mm, config.outlines) if annotated else None
+        self._drawn = Drawn.on(annotated, known, slices.volume.array, slices.volume.spacing_mm, config)
 
     def __call__(self, result: SliceResult) -> FilledSlice:
         z, objects = result.z, len(result.known)
@@ -91,8 +90,7 @@ class _Finish:
         fixed = np.zeros(objects, dtype=bool) if given is None else self._known[z]
         if given is not None and fixed.all():
             return FilledSlice(z=z, classes=given, confidence=np.ones(objects, dtype=np.float32))
-        outlines = (self._outlines, z) if self._outlines and self._config.outlines.use else None
-        evidence = Evidence(result.found, self._grid, np.flatnonzero(fixed).tolist(), outlines)
+        evidence = Evidence(result.found, self._grid, np.flatnonzero(fixed).tolist(), self._drawn, z)
         decision = decide(evidence, objects)
         classes, sure = decision.classes, decision.confidence.numpy()
         probabilities = evidence.probabilities() if self._probabilities and result.found.objects else None

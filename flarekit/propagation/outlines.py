@@ -45,13 +45,13 @@ class Outlines:
         objects = len(next(iter(known.values())))
         self._annotated, self._spacing_mm, self._config = annotated, spacing_mm, config
         self._slices = [[z for z in sorted(annotated) if known[z][k]] for k in range(objects)]
-        self._distance = lru_cache(maxsize=4 * objects)(self._measured)
+        self._measured_once = lru_cache(maxsize=4 * objects)(self._measured)
 
     def log_odds(self, z: int, k: int, region: Region) -> np.ndarray:
         """float32 (rows, columns): how much more likely than not object k is on slice z, pixel by pixel."""
-        below, above = self._neighbours(z, k)
+        below, above = self.neighbours(z, k)
         nearest_mm = self._away_mm(z, (below, above))
-        share = (z - below) / (above - below) if above > below else 0.0
+        share = share_above(z, below, above)
         distance = (1 - share) * self._on(below, k, region)
         if share:
             distance += share * self._on(above, k, region)
@@ -65,8 +65,18 @@ class Outlines:
 
     def likely(self, z: int, k: int) -> Region | None:
         """Where on slice z the log-odds of object k may be above 0; None if they are nowhere."""
-        distances = [self._distance(neighbour, k) for neighbour in self._neighbours(z, k)]
+        distances = [self.distance(neighbour, k) for neighbour in self.neighbours(z, k)]
         return joined([distance.inside for distance in distances if distance is not None])
+
+    def neighbours(self, z: int, k: int) -> tuple[int, int]:
+        """The slices at or nearest below and above z that object k is annotated on; one twice beyond the last."""
+        slices = self._slices[k]
+        below, above = bisect_right(slices, z) - 1, bisect_left(slices, z)
+        return slices[max(0, below)], slices[min(above, len(slices) - 1)]
+
+    def distance(self, z: int, k: int) -> Distance | None:
+        """To the outline of object k on annotated slice z; None where it is not there."""
+        return self._measured_once(z, k)
 
     def _away_mm(self, z: int, slices: Iterable[int]) -> float:
         """From slice z to the nearest of some others."""
@@ -75,16 +85,10 @@ class Outlines:
     def _fading(self, nearest_mm: float) -> float:
         return math.exp(-nearest_mm / self._config.fade_mm)
 
-    def _neighbours(self, z: int, k: int) -> tuple[int, int]:
-        """The slices at or nearest below and above z that object k is annotated on; one twice beyond the last."""
-        slices = self._slices[k]
-        below, above = bisect_right(slices, z) - 1, bisect_left(slices, z)
-        return slices[max(0, below)], slices[min(above, len(slices) - 1)]
-
     def _on(self, z: int, k: int, region: Region) -> np.ndarray:
         """Distances (rows, columns) in mm on annotated slice z; the same everywhere when the object is not there."""
         shape = tuple(part.stop - part.start for part in region)
-        distance = self._distance(z, k)
+        distance = self.distance(z, k)
         if distance is None:
             return np.full(shape, -self._config.absent_mm, dtype=np.float32)
         mm = np.full(shape, -BAND_MM, dtype=np.float32)
@@ -107,6 +111,11 @@ class Outlines:
         outside = distance_transform_edt(~mask, self._spacing_mm[1:])
         inside = distance_transform_edt(mask, self._spacing_mm[1:]) if not mask.all() else np.full(mask.shape, BAND_MM)
         return Distance(region, np.maximum(inside - outside, -BAND_MM).astype(np.float32), own)
+
+
+def share_above(z: int, below: int, above: int) -> float:
+    """How much of slice z is told by the neighbour above, 0..1; the rest is told by the one below."""
+    return (z - below) / (above - below) if above > below else 0.0
 
 
 def joined(regions: Sequence[Region]) -> Region | None:
