@@ -6,7 +6,7 @@ LABELS is the folder of FLARE22's 50 label maps (FLARE22_Tr_0001.nii.gz ...). An
 painted: 12 to train on, 3 to validate on, 3 of the test. Two `lite` STCNs train from the same random weights on the
 same cases, one on all 13 organs, one with --leave-out: both kidneys are left out, as either mirrored looks like the
 other. On the test cases these four organs alone are drawn on every 5th and 10th slice and carried to the slices
-between, by the network alone and as `flarekit propagate` does it, which adds the outlines of annotated slices.
+between, by the network alone and together with the outlines of annotated slices, without what their HU add.
 
 Every step goes on where it was stopped: run the same line again after a kill. Half an hour on one CPU core.
 """
@@ -18,7 +18,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -130,7 +130,7 @@ def score(image: Path, truth: Path, who: str, checkpoints: Path, *, threads: int
     import torch
 
     from flarekit.checkpoints import Registry
-    from flarekit.config.propagation import OutlineConfig, PropagationConfig
+    from flarekit.config.propagation import IntensityConfig, OutlineConfig, PropagationConfig
     from flarekit.evaluation.propagation import propagation_filler, rival_fillers, score_filler
     from flarekit.labels import FLARE22
     from flarekit.volumes import read_labels, read_volume
@@ -144,10 +144,11 @@ def score(image: Path, truth: Path, who: str, checkpoints: Path, *, threads: int
         fillers = rival_fillers(len(drawn), ct.spacing_mm[1:])
     else:
         loaded, cpu = Registry(checkpoints).load(f"{who}-wide", kind="propagation"), torch.device("cpu")
-        alone = PropagationConfig(outlines=OutlineConfig(use=False))
+        outlines = PropagationConfig(intensities=IntensityConfig(use=False))
+        alone = replace(outlines, outlines=OutlineConfig(use=False))
         fillers = {
             who: propagation_filler(ct, loaded, alone, cpu),
-            f"{who}+outlines": propagation_filler(ct, loaded, PropagationConfig(), cpu),
+            f"{who}+outlines": propagation_filler(ct, loaded, outlines, cpu),
         }
     return {
         str(every): {

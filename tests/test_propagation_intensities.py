@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import distance_transform_edt
 
 from flarekit.config.propagation import IntensityConfig, OutlineConfig
 from flarekit.propagation.intensities import HIGHEST_HU, LOWEST_HU, Intensities
@@ -49,11 +50,7 @@ def striped(odd: float, even: float) -> np.ndarray:
 def test_odds_are_the_ratio_of_an_objects_share_of_a_hu_to_its_surroundings_share() -> None:
     classes = square(10, 20)
     hu = np.where(classes > 0, 100, np.where(np.arange(SIDE) % 4, 0, 100))  # every fourth column around is as bright
-    around = np.zeros(2)
-    rows, columns = np.mgrid[:SIDE, :SIDE]
-    away = np.hypot(
-        np.maximum(0, np.maximum(10 - rows, rows - 19)), np.maximum(0, np.maximum(10 - columns, columns - 19))
-    )
+    away = distance_transform_edt(classes == 0)
     ring = (away > 0) & (away <= 5)
     around = (hu[ring] == 100).mean()
     odds = intensities(ct(hu, hu), {0: classes}).log_odds(1, 0, WHOLE)
@@ -70,16 +67,11 @@ def test_what_lies_farther_than_around_says_nothing() -> None:
 
 
 def test_between_two_slices_the_nearer_one_tells_more() -> None:
-    below, above = np.where(square(10, 20), 100, 0), np.where(square(10, 20), 200, 0)
-    model = intensities(
-        ct(below, 100, 0, 200, above), {0: square(10, 20), 4: square(10, 20)}, replace(PLAIN, doubt_px=50)
-    )
-    near, far = model.log_odds(1, 0, WHOLE)[0, 0], model.log_odds(3, 0, WHOLE)[0, 0]
-    assert near == pytest.approx(far) and near > 0
-    swapped = intensities(
-        ct(below, 200, 0, 100, above), {0: square(10, 20), 4: square(10, 20)}, replace(PLAIN, doubt_px=50)
-    )
-    assert 0 < swapped.log_odds(1, 0, WHOLE)[0, 0] < near
+    drawn = {0: square(10, 20), 4: square(10, 20)}
+    hu = ct(np.where(drawn[0], 100, 0), 100, 100, 100, np.where(drawn[4], 0, 100))  # what was bright gets dark
+    near, middle, far = (float(intensities(hu, drawn).log_odds(z, 0, WHOLE)[0, 0]) for z in (1, 2, 3))
+    assert near == pytest.approx(math.log(3), rel=1e-2) and far == pytest.approx(-near)
+    assert middle == pytest.approx(0, abs=1e-4)
 
 
 def test_a_slice_without_the_object_tells_nothing_and_two_leave_it_open() -> None:

@@ -28,7 +28,7 @@ class OutlineConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class IntensityConfig:
-    """How HU around outlines of annotated slices count beside the network. Raises ValueError on values that cannot be."""
+    """How HU around annotated outlines count beside the network. Raises ValueError on values that cannot be."""
 
     use: bool = True  # False: neither an object's HU nor those around it count
     limit: float = 1.0  # log-odds at most
@@ -61,7 +61,7 @@ class PropagationConfig:
     margin_px: int = 48  # of the network's input, around where an object is looked for
     memory_margin_px: int = 96  # the same, around where an object is remembered: values see farther
     outlines: OutlineConfig = field(default_factory=OutlineConfig)  # evidence beside the network's
-    intensities: IntensityConfig = field(default_factory=IntensityConfig)  # and more of it
+    intensities: IntensityConfig = field(default_factory=IntensityConfig)  # more of it
     views_mb: int = 256  # for the last slices' features, which the way back uses again
     precision: str = AUTO  # of the network's arithmetic; weights stay float32
 

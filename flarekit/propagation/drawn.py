@@ -29,7 +29,7 @@ class Drawn:
         spacing_mm: tuple[float, float, float],
         config: PropagationConfig,
     ) -> Drawn:
-        """On slices of a CT with these HU (Z, H, W) and spacing (z, h, w); `annotated` and `known` as for `Outlines`."""
+        """On slices of a CT of these HU (Z, H, W) and spacing (z, h, w); `annotated` and `known` as for `Outlines`."""
         if not annotated:
             return cls(None, None)
         outlines = Outlines(annotated, known, spacing_mm, config.outlines)
