@@ -130,8 +130,7 @@ def score(image: Path, truth: Path, who: str, checkpoints: Path, *, threads: int
     import torch
 
     from flarekit.checkpoints import Registry
-    from flarekit.config.intensities import IntensityConfig
-    from flarekit.config.propagation import OutlineConfig, PropagationConfig
+    from flarekit.config.propagation import IntensityConfig, OutlineConfig, PropagationConfig
     from flarekit.evaluation.propagation import propagation_filler, rival_fillers, score_filler
     from flarekit.labels import FLARE22
     from flarekit.volumes import read_labels, read_volume

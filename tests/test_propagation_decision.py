@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from flarekit.config.intensities import IntensityConfig
 from flarekit.config.preprocessing import PreprocessingConfig
-from flarekit.config.propagation import OutlineConfig, PropagationConfig
+from flarekit.config.propagation import IntensityConfig, OutlineConfig, PropagationConfig
 from flarekit.data.grid import NetworkGrid
 from flarekit.propagation.boxes import TOKEN_PX, Box
 from flarekit.propagation.decision import Evidence, decide

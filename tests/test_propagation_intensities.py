@@ -9,12 +9,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt
 
-from flarekit.config.intensities import IntensityConfig
-from flarekit.config.propagation import OutlineConfig
-from flarekit.data.intensities import HIGHEST_HU, LOWEST_HU
-from flarekit.data.regions import Region
-from flarekit.propagation.intensities import Intensities
-from flarekit.propagation.outlines import Outlines
+from flarekit.config.propagation import IntensityConfig, OutlineConfig
+from flarekit.propagation.intensities import HIGHEST_HU, LOWEST_HU, Intensities
+from flarekit.propagation.outlines import Outlines, Region
 
 SIDE = 40
 WHOLE: Region = (slice(0, SIDE), slice(0, SIDE))

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from flarekit.config.propagation import OutlineConfig
-from flarekit.data.regions import Region
-from flarekit.propagation.outlines import BAND_MM, Outlines
+from flarekit.propagation.outlines import BAND_MM, Outlines, Region
 
 HEIGHT, WIDTH = 40, 50
 WHOLE: Region = (slice(0, HEIGHT), slice(0, WIDTH))

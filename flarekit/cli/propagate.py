@@ -39,8 +39,7 @@ from flarekit.cli.propagate_options import (
     Slices,
     TopK,
 )
-from flarekit.config.intensities import IntensityConfig
-from flarekit.config.propagation import OutlineConfig, PropagationConfig
+from flarekit.config.propagation import IntensityConfig, OutlineConfig, PropagationConfig
 
 if TYPE_CHECKING:
     from rich.table import Table

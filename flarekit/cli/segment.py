@@ -29,9 +29,7 @@ from flarekit.cli.segment_options import (
     DicomSeg,
     Flips,
     Force,
-    Intensities,
     LabelMap,
-    LeastPiece,
     MaxReferences,
     Model,
     NoPropagation,
@@ -50,7 +48,6 @@ from flarekit.cli.segment_options import (
     Uncertainty,
 )
 from flarekit.cli.segment_view import case_doubts, case_table, organ_table
-from flarekit.config.intensities import IntensityConfig
 from flarekit.config.propagation import PropagationConfig
 from flarekit.config.reference import BACKENDS, SELECTIONS, SamplingConfig, SelectionConfig
 from flarekit.config.segment import OutputConfig, SegmentConfig
@@ -88,8 +85,6 @@ def segment(
     selection: Selection = SELECTION.strategy,
     no_propagation: NoPropagation = False,
     flips: Flips = SegmentConfig.flips,
-    intensities: Intensities = True,
-    least_piece: LeastPiece = SegmentConfig.least_piece,
     precision: Precision = PropagationConfig.precision,
     challenge: Challenge = False,
     series: Series = None,
@@ -117,10 +112,7 @@ def segment(
         dicom_seg=dicom_seg or (output is not None and names_segmentation(output)), uncertainty=uncertainty,
         probabilities=save_probabilities, statistics=statistics, preview=preview, report=report, colours=colours,
     )  # fmt: skip
-    config = _config(
-        sample_every, max_references, slices_per_organ, selection, precision,
-        flips=flips, intensities=intensities, least_piece=least_piece,
-    )  # fmt: skip
+    config = _config(sample_every, max_references, slices_per_organ, selection, precision, flips=flips)
     image, offset = _one_of(case, source), parse_offset(hu_offset)
     models = _models(model, None if no_propagation else propagation_model, backend, device, challenge=challenge)
     recipe = Recipe.of(models, config, wanted, force=force)
@@ -210,15 +202,7 @@ def _refuse_many(image: Path, workers: int, scheduler: str | None) -> None:
 
 
 def _config(
-    sample_every: int | None,
-    max_references: int,
-    slices_per_organ: int,
-    selection: str,
-    precision: str,
-    *,
-    flips: bool,
-    intensities: bool,
-    least_piece: float,
+    sample_every: int | None, max_references: int, slices_per_organ: int, selection: str, precision: str, *, flips: bool
 ) -> SegmentConfig:
     if selection not in SELECTIONS:
         raise UsageError(f"unknown selection {selection!r}", remedy=f"Use one of {', '.join(SELECTIONS)}.")
@@ -226,9 +210,5 @@ def _config(
         flips=flips,
         sampling=SamplingConfig(every=sample_every),
         selection=SelectionConfig(strategy=selection, slices_per_organ=slices_per_organ, max_references=max_references),
-        intensities=IntensityConfig(use=intensities),
-        propagation=PropagationConfig(
-            intensities=IntensityConfig(use=intensities), precision=known_precision(precision)
-        ),
-        least_piece=least_piece,
+        propagation=PropagationConfig(precision=known_precision(precision)),
     )

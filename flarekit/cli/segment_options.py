@@ -125,22 +125,4 @@ Flips = Annotated[
         "learned from reflected slices.",
     ),
 ]
-Intensities = Annotated[
-    bool,
-    typer.Option(
-        "--intensities/--no-intensities",
-        rich_help_panel=METHOD,
-        help="Let the HU in and around what was found count beside the networks. Not with --no-propagation.",
-    ),
-]
-LeastPiece = Annotated[
-    float,
-    typer.Option(
-        "--least-piece",
-        min=0.0,
-        max=1.0,
-        rich_help_panel=METHOD,
-        help="Drop pieces of FLARE22's organs that have less than this share of the largest one's voxels; 0 keeps all.",
-    ),
-]
 Force = Annotated[bool, typer.Option("--force", rich_help_panel=METHOD, help="Segment what cannot be a CT in HU, too.")]

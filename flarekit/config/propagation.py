@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from flarekit.config import require
-from flarekit.config.intensities import IntensityConfig
 
 AUTO = "auto"
 PRECISIONS = (AUTO, "fp32", "fp16", "bf16")  # auto: fp16 on CUDA, fp32 elsewhere
@@ -25,6 +24,22 @@ class OutlineConfig:
     def __post_init__(self) -> None:
         require.positive(self, "blur_mm", "limit", "fade_mm")
         require.at_least(0, self, "blur_per_mm", "absent_mm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntensityConfig:
+    """How HU around annotated outlines count beside the network. Raises ValueError on values that cannot be."""
+
+    use: bool = True  # False: neither an object's HU nor those around it count
+    limit: float = 1.0  # log-odds at most
+    around_mm: float = 10.0  # outside an object's outline, what it is told apart from
+    noise_mm: float = 1.0  # standard deviation of the Gaussian that slices are smoothed by
+    spread_hu: float = 10.0  # standard deviation of the Gaussian that histograms are smoothed by
+    doubt_px: float = 20.0  # pixels that object and surroundings have in common before any is seen
+
+    def __post_init__(self) -> None:
+        require.positive(self, "limit", "around_mm", "doubt_px")
+        require.at_least(0, self, "noise_mm", "spread_hu")
 
 
 @dataclass(frozen=True, kw_only=True)

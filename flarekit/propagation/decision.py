@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flarekit.data.regions import Region, joined
 from flarekit.propagation.drawn import Drawn
 from flarekit.propagation.found import Found
 from flarekit.propagation.fusion import FLOOR
 from flarekit.propagation.native import NativeGrid
+from flarekit.propagation.outlines import Region, joined
 
 FAINT = 0.02  # probability up to which an object is at most looked for where outlines speak for it
 

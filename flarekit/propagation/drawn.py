@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from flarekit.config.propagation import PropagationConfig
-from flarekit.data.regions import Region
 from flarekit.propagation.intensities import Intensities
-from flarekit.propagation.outlines import Outlines
+from flarekit.propagation.outlines import Outlines, Region
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,10 @@
-"""Intensities around annotated outlines: what HU alone say of the slices in between (`flarekit.data.intensities`)."""
+"""Intensities around annotated outlines: what a pixel's HU alone says of the slices in between.
+
+A network's masks are as fine as its grid, a CT is finer. Each annotated slice shows which HU an object has and which
+the pixels around it have; their ratio is evidence for or against the object wherever it may be. (Boykov and Jolly,
+"Interactive graph cuts for optimal boundary and region segmentation of objects in N-D images", ICCV 2001, take
+histograms of what a user drew as such odds.) The odds are small: they settle what network and outlines leave open.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +12,15 @@ from functools import lru_cache
 
 import numpy as np
 
-from flarekit.config.intensities import IntensityConfig
-from flarekit.data.intensities import Histograms, binned, counted, log_odds, nothing_counted
-from flarekit.data.regions import Region
-from flarekit.propagation.outlines import Outlines, share_above
+from flarekit.config.propagation import IntensityConfig
+from flarekit.propagation.outlines import Outlines, Region, share_above
 
+LOWEST_HU, HIGHEST_HU, BIN_HU = -250, 450, 10  # what lies beyond counts as the first or the last bin
+BINS = (HIGHEST_HU - LOWEST_HU) // BIN_HU
+TINY = 1e-9  # added to both shares of a bin, so that one that holds nothing says nothing
 SLICES_AT_ONCE = 4  # whose bins are kept
+
+Histograms = np.ndarray  # (2, BINS) float64: pixels of an object, and of its surroundings
 
 
 class Intensities:
@@ -21,7 +30,7 @@ class Intensities:
         self, hu: np.ndarray, spacing_mm: tuple[float, float, float], outlines: Outlines, config: IntensityConfig
     ) -> None:
         """`hu` (Z, H, W) of the volume whose annotated slices have these outlines, `spacing_mm` (z, h, w)."""
-        self._hu, self._pixel_mm, self._outlines, self._config = hu, spacing_mm[1:], outlines, config
+        self._hu, self._spacing_mm, self._outlines, self._config = hu, spacing_mm, outlines, config
         self._bins = lru_cache(maxsize=SLICES_AT_ONCE)(self._binned)
         self._histograms = lru_cache(maxsize=None)(self._counted)
 
@@ -35,14 +44,33 @@ class Intensities:
         below, above = self._outlines.neighbours(z, k)
         share = share_above(z, below, above)
         seen = (1 - share) * self._histograms(below, k) + share * self._histograms(above, k)
-        return log_odds(seen, self._config)[self._bins(z)[region]]
+        return self._odds(seen)[self._bins(z)[region]]
+
+    def _odds(self, seen: Histograms) -> np.ndarray:
+        """float32 (BINS,): 0 where object or surroundings were not seen, and where nothing was."""
+        from scipy.ndimage import gaussian_filter  # takes a while, in which other slices are worked on
+
+        pixels = seen.sum(axis=1, keepdims=True)
+        if not pixels.all():
+            return np.zeros(BINS, dtype=np.float32)
+        smooth = gaussian_filter(seen, (0, self._config.spread_hu / BIN_HU), mode="nearest")
+        common = smooth.sum(axis=0) / pixels.sum()
+        own, around = (smooth + self._config.doubt_px * common) / (pixels + self._config.doubt_px)
+        odds = np.log((own + TINY) / (around + TINY))
+        return odds.clip(-self._config.limit, self._config.limit).astype(np.float32)
 
     def _counted(self, z: int, k: int) -> Histograms:
         distance = self._outlines.distance(z, k)
         if distance is None:
-            return nothing_counted()
-        mm = distance.mm
-        return counted(self._bins(z)[distance.region], mm > 0, (mm < 0) & (mm >= -self._config.around_mm))
+            return np.zeros((2, BINS))
+        bins, mm = self._bins(z)[distance.region], distance.mm
+        areas = mm > 0, (mm < 0) & (mm >= -self._config.around_mm)
+        return np.stack([np.bincount(bins[area], minlength=BINS).astype(float) for area in areas])
 
     def _binned(self, z: int) -> np.ndarray:
-        return binned(self._hu[z], self._pixel_mm, self._config)
+        """uint8 (H, W): the bin of every pixel of slice z."""
+        from scipy.ndimage import gaussian_filter
+
+        hu = self._hu[z].clip(LOWEST_HU, HIGHEST_HU - 1).astype(np.float32)
+        smooth = gaussian_filter(hu, [self._config.noise_mm / spacing for spacing in self._spacing_mm[1:]])
+        return ((smooth - LOWEST_HU) / BIN_HU).clip(0, BINS - 1).astype(np.uint8)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from flarekit.data.grid import NetworkGrid
-from flarekit.data.regions import Region
 from flarekit.propagation.boxes import TOKEN_PX, Box
 from flarekit.propagation.found import Found
+from flarekit.propagation.outlines import Region
 
 
 @dataclass(frozen=True)

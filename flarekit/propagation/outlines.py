@@ -17,9 +17,10 @@ from typing import NamedTuple
 import numpy as np
 
 from flarekit.config.propagation import OutlineConfig
-from flarekit.data.regions import Region, around, joined
 
 BAND_MM = 30.0  # farther outside an outline, distances are not told apart
+
+Region = tuple[slice, slice]  # rows and columns of a slice
 
 
 class Distance(NamedTuple):
@@ -105,7 +106,7 @@ class Outlines:
         if not mask.any():
             return None
         pixels = [math.ceil(BAND_MM / spacing) for spacing in self._spacing_mm[1:]]
-        region, own = around(mask, pixels), around(mask, (0, 0))
+        region, own = _around(mask, pixels), _around(mask, (0, 0))
         mask = mask[region]
         outside = distance_transform_edt(~mask, self._spacing_mm[1:])
         inside = distance_transform_edt(mask, self._spacing_mm[1:]) if not mask.all() else np.full(mask.shape, BAND_MM)
@@ -115,6 +116,26 @@ class Outlines:
 def share_above(z: int, below: int, above: int) -> float:
     """How much of slice z is told by the neighbour above, 0..1; the rest is told by the one below."""
     return (z - below) / (above - below) if above > below else 0.0
+
+
+def joined(regions: Sequence[Region]) -> Region | None:
+    """The smallest region around all of them; None without any."""
+    if not regions:
+        return None
+    first, second = (
+        slice(min(part.start for part in parts), max(part.stop for part in parts))
+        for parts in zip(*regions, strict=True)
+    )
+    return first, second
+
+
+def _around(mask: np.ndarray, margin: Sequence[int]) -> Region:
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    first, second = (
+        slice(max(0, int(indices[0]) - wide), min(side, int(indices[-1]) + 1 + wide))
+        for indices, wide, side in zip((rows, columns), margin, mask.shape, strict=True)
+    )
+    return first, second
 
 
 def _from(part: Sequence[slice], whole: Region) -> Region:

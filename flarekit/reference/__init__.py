@@ -1,7 +1,6 @@
 """The reference module: a few slices segmented by a CPS pair, and the best of them chosen."""
 
 from flarekit.reference.evidence import SliceEvidence
-from flarekit.reference.intensities import SeenIntensities
 from flarekit.reference.predict import ReferenceModule
 from flarekit.reference.sampling import doubtful_organs, second_look, uniform_slices
 from flarekit.reference.selection import select_references
@@ -10,7 +9,6 @@ from flarekit.reference.votes import Votes
 
 __all__ = [
     "ReferenceModule",
-    "SeenIntensities",
     "SliceEvidence",
     "Votes",
     "doubtful_organs",

@@ -26,14 +26,10 @@ class SliceEvidence:
     @classmethod
     def of(cls, z: int, probabilities: Tensor, grid: NetworkGrid) -> SliceEvidence:
         """The evidence of probabilities (C, h, w) on the network grid."""
-        return cls.won(z, *native_classes(probabilities, grid), probabilities.flatten(1).amax(1))
-
-    @classmethod
-    def won(cls, z: int, classes: Tensor, winning: Tensor, peak: Tensor) -> SliceEvidence:
-        """The evidence of winning classes and their probabilities, native (H, W), and of all classes' peaks (C,)."""
-        area_px, certainty_px = class_sums(classes, winning, len(peak))
-        drawn = classes.to(torch.uint8).cpu().numpy()
-        return cls(z=z, classes=drawn, area_px=area_px, certainty_px=certainty_px, peak=peak.cpu().numpy())
+        classes, winning = native_classes(probabilities, grid)
+        area_px, certainty_px = class_sums(classes, winning, len(probabilities))
+        peak = probabilities.flatten(1).amax(1).cpu().numpy()
+        return cls(z=z, classes=classes.cpu().numpy(), area_px=area_px, certainty_px=certainty_px, peak=peak)
 
 
 @dataclass(frozen=True, kw_only=True)
