@@ -87,8 +87,9 @@ def test_an_unknown_precision_is_refused(run_cli, command: tuple[str, ...]) -> N
     assert outcome.code == 2 and "auto, fp32, fp16, bf16, got 'half'" in " ".join(outcome.stderr.split())
 
 
-def test_segment_hands_its_precision_on() -> None:
-    assert _config(None, 4, 1, "largest-area", "bf16", flips=False).propagation.precision == "bf16"
+def test_segment_hands_its_settings_on() -> None:
+    config = _config(None, 4, 1, "largest-area", "bf16", flips=False, least_piece=0.5)
+    assert config.propagation.precision == "bf16" and config.least_piece == 0.5
 
 
 class Busy(torch.nn.Linear):

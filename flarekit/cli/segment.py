@@ -30,6 +30,7 @@ from flarekit.cli.segment_options import (
     Flips,
     Force,
     LabelMap,
+    LeastPiece,
     MaxReferences,
     Model,
     NoPropagation,
@@ -85,6 +86,7 @@ def segment(
     selection: Selection = SELECTION.strategy,
     no_propagation: NoPropagation = False,
     flips: Flips = SegmentConfig.flips,
+    least_piece: LeastPiece = SegmentConfig.least_piece,
     precision: Precision = PropagationConfig.precision,
     challenge: Challenge = False,
     series: Series = None,
@@ -112,7 +114,7 @@ def segment(
         dicom_seg=dicom_seg or (output is not None and names_segmentation(output)), uncertainty=uncertainty,
         probabilities=save_probabilities, statistics=statistics, preview=preview, report=report, colours=colours,
     )  # fmt: skip
-    config = _config(sample_every, max_references, slices_per_organ, selection, precision, flips=flips)
+    config = _config(sample_every, max_references, slices_per_organ, selection, precision, flips, least_piece)
     image, offset = _one_of(case, source), parse_offset(hu_offset)
     models = _models(model, None if no_propagation else propagation_model, backend, device, challenge=challenge)
     recipe = Recipe.of(models, config, wanted, force=force)
@@ -202,7 +204,13 @@ def _refuse_many(image: Path, workers: int, scheduler: str | None) -> None:
 
 
 def _config(
-    sample_every: int | None, max_references: int, slices_per_organ: int, selection: str, precision: str, *, flips: bool
+    sample_every: int | None,
+    max_references: int,
+    slices_per_organ: int,
+    selection: str,
+    precision: str,
+    flips: bool,
+    least_piece: float,
 ) -> SegmentConfig:
     if selection not in SELECTIONS:
         raise UsageError(f"unknown selection {selection!r}", remedy=f"Use one of {', '.join(SELECTIONS)}.")
@@ -211,4 +219,5 @@ def _config(
         sampling=SamplingConfig(every=sample_every),
         selection=SelectionConfig(strategy=selection, slices_per_organ=slices_per_organ, max_references=max_references),
         propagation=PropagationConfig(precision=known_precision(precision)),
+        least_piece=least_piece,
     )

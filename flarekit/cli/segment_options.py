@@ -125,4 +125,14 @@ Flips = Annotated[
         "learned from reflected slices.",
     ),
 ]
+LeastPiece = Annotated[
+    float,
+    typer.Option(
+        "--least-piece",
+        min=0.0,
+        max=1.0,
+        rich_help_panel=METHOD,
+        help="Drop pieces of FLARE22's organs that have less than this share of the largest one's voxels; 0 keeps all.",
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", rich_help_panel=METHOD, help="Segment what cannot be a CT in HU, too.")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from flarekit.config import require
 from flarekit.config.propagation import PropagationConfig
 from flarekit.config.reference import SamplingConfig, SecondPassConfig, SelectionConfig
 from flarekit.errors import UsageError
@@ -11,13 +12,17 @@ from flarekit.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentConfig:
-    """Every choice between a CT and its mask that a checkpoint does not make."""
+    """Every choice between a CT and its mask that a checkpoint does not make. Raises ValueError on a wrong share."""
 
     flips: bool = False  # the reference module looks at slices left for right as well, and averages
     sampling: SamplingConfig = field(default_factory=SamplingConfig)  # the first look
     second_pass: SecondPassConfig = field(default_factory=SecondPassConfig)  # the second, where organs are in doubt
     selection: SelectionConfig = field(default_factory=SelectionConfig)  # of the references among the slices seen
     propagation: PropagationConfig = field(default_factory=PropagationConfig)  # from the references to the rest
+    least_piece: float = 0.3  # of the largest piece's voxels, what a piece of a one-piece organ needs; 0 keeps all
+
+    def __post_init__(self) -> None:
+        require.shares(self, "least_piece")
 
 
 @dataclass(frozen=True, kw_only=True)

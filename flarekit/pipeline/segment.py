@@ -1,7 +1,8 @@
 """Segment a case: a few slices by the reference module, the best of them propagated to all others.
 
 Paper, section 2.2. Probabilities exist for the slices at hand only; the volume is held as int16 HU and uint8
-classes. The second look at organs in doubt is ours (`flarekit.reference.sampling`).
+classes. Ours are the second look at organs in doubt (`flarekit.reference.sampling`), and that small pieces are dropped
+(`flarekit.pipeline.pieces`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from flarekit.config.segment import SegmentConfig
 from flarekit.data.slices import VolumeSlices
 from flarekit.pipeline.carrying import carry
 from flarekit.pipeline.maps import Sink
+from flarekit.pipeline.pieces import small_pieces
 from flarekit.pipeline.segmentation import Assembly, SecondPass, Segmentation
 from flarekit.pipeline.stopwatch import Stopwatch
 from flarekit.reference import (
@@ -45,12 +47,13 @@ def segment(
 
     Without `propagation` the reference module sees every slice. The propagation runs on the reference module's
     device; each checkpoint brings its own preprocessing. `sinks` get the probabilities that every slice is decided
-    by: the reference module's where its mask is kept, the propagation's, outlines included, elsewhere. Progress goes
-    to stderr when that is a terminal. Raises CheckpointError for values that are not finite, and OutOfMemory.
+    by: the reference module's where its mask is kept, the propagation's elsewhere, outlines and HU included; what is
+    dropped as a small piece is still in them. Progress goes to stderr when that is a terminal. Raises CheckpointError
+    for values that are not finite, and OutOfMemory.
     """
     reference = reference.flipping() if config.flips else reference
     if propagation is None:
-        return _segment_every_slice(volume, reference, sinks)
+        return _segment_every_slice(volume, reference, config, sinks)
     watch = Stopwatch()
     slices, votes = VolumeSlices(volume, reference.preprocessing), Votes(reference.labels.classes)
     sampled = uniform_slices(len(slices), volume.spacing_mm[0], config.sampling)
@@ -64,6 +67,7 @@ def segment(
     with watch.stage("propagation"):
         chosen = [item for item in evidence if item.z in references]
         carry(assembly, volume, chosen, propagation, reference.device, config.propagation, sinks)
+    _drop_small_pieces(assembly, config)
     return Segmentation(
         classes=assembly.classes,
         organs=assembly.organs(volume.voxel_ml, votes.agreement),
@@ -97,13 +101,16 @@ def look(
         yield SliceEvidence.of(z, probabilities, slices.grid)
 
 
-def _segment_every_slice(volume: Volume, reference: ReferenceModule, sinks: Sequence[Sink]) -> Segmentation:
+def _segment_every_slice(
+    volume: Volume, reference: ReferenceModule, config: SegmentConfig, sinks: Sequence[Sink]
+) -> Segmentation:
     watch, slices, votes = Stopwatch(), VolumeSlices(volume, reference.preprocessing), Votes(reference.labels.classes)
     numbers = tuple(range(len(slices)))
     assembly = Assembly(volume.array.shape, reference.labels)
     with watch.stage("reference"):
         for item in look(reference, slices, numbers, "all slices", sinks, votes):
             assembly.add(item.z, item.classes, item.area_px, item.certainty_px)
+    _drop_small_pieces(assembly, config)
     return Segmentation(
         classes=assembly.classes,
         organs=assembly.organs(volume.voxel_ml, votes.agreement),
@@ -139,6 +146,11 @@ def _look_again(
         new = f"; found {', '.join(second.found)}" if second.found else ""
         logger.info("Second pass: %d more slices for %s%s.", len(added), ", ".join(second.doubtful), new)
     return evidence + added, second
+
+
+def _drop_small_pieces(assembly: Assembly, config: SegmentConfig) -> None:
+    for organ, box, mask in small_pieces(assembly.classes, assembly.labels.names, config.least_piece):
+        assembly.drop(organ, box, mask)
 
 
 def _table(evidence: Sequence[SliceEvidence], volume: Volume) -> OrganTable:

@@ -77,6 +77,13 @@ class Assembly:
         certainty[list(organs)] = voxels[list(organs)] * confidence
         self.add(z, classes, voxels, certainty)
 
+    def drop(self, c: int, box: tuple[slice, slice, slice], mask: np.ndarray) -> None:
+        """Take voxels, a mask in a box, from class c; what it keeps on a slice is as certain as before."""
+        self.classes[box][mask] = 0
+        had, gone = self._voxels[box[0], c], mask.sum(axis=(1, 2))
+        self._certainty[box[0], c] *= 1 - gone / np.maximum(had, 1)
+        had -= gone
+
     def organs(self, voxel_ml: float, agreement: np.ndarray | None = None) -> tuple[OrganResult, ...]:
         """What is known of each organ so far, and from the networks' agreement (C,), if there are several."""
         return tuple(

@@ -18,7 +18,7 @@ NOT_MM = "the spacing cannot be in millimetres"
 PADDING_HU = -1100  # nothing in a scan is thinner than air: below lies what the scanner did not see
 _SIDES = (("bottom", "top"), ("front", "back"), ("right", "left"))  # of axes z, h, w: the patient's own
 _OFFSET, _FIELD = "offset", "field-of-view"  # findings of `flarekit.check.volume`
-_TOUCHING = np.ones((3, 3, 3), dtype=bool)  # pieces are apart when not even corners touch
+TOUCHING = np.ones((3, 3, 3), dtype=bool)  # pieces are apart when not even corners touch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ def _of_organ(
         sd_hu=sd,
         median_hu=median,
         extent_mm=extent_mm if units.are_mm else None,
-        pieces=int(ndimage.label(classes[box] == organ, _TOUCHING)[1]),
+        pieces=int(ndimage.label(classes[box] == organ, TOUCHING)[1]),
         cut_at=_cut_at(box, classes.shape) + (("scan circle",) if is_beside_padding else ()),
         reasons=unknown,
     )

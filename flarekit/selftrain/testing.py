@@ -102,7 +102,7 @@ def _score(case: CaseFiles, found: HeldOut, module: ReferenceModule) -> CaseScor
     volume = read_volume(case.image, hu_offset=case.hu_offset)
     truth = read_labels(label, like=volume)
     require_same_grid(volume, truth)
-    mask = segment(volume, module, None, SegmentConfig()).classes
+    mask = segment(volume, module, None, SegmentConfig(least_piece=0)).classes
     classes = found.labels.to_classes(truth.array, where=label)
     names = found.labels.names
     return score_case(case.name, mask, classes, names).only({names[c - 1] for c in case.labelled})
