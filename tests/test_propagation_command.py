@@ -200,6 +200,14 @@ def test_a_file_that_is_read_is_never_replaced(case: Files, run_cli, read: str) 
     assert target.read_bytes() == before
 
 
+def test_a_json_that_another_program_wrote_is_never_replaced(case, run_cli):
+    about_the_ct = case.output.with_name("out.json")
+    about_the_ct.write_text('{"Modality": "CT"}')
+    outcome = run_cli(*arguments(case, "--overwrite"))
+    assert outcome.code == 4 and "out.json: is there and is no JSON of flarekit's" in outcome.stderr
+    assert about_the_ct.read_text() == '{"Modality": "CT"}' and not case.output.exists()
+
+
 def test_a_partly_drawn_slice_is_searched_for_the_organs_it_does_not_hold(case: Files, run_cli) -> None:
     assert run_cli(*arguments(case, "--json")).code == 0
     whole = written(case)

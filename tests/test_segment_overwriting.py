@@ -94,6 +94,15 @@ def test_only_files_that_are_called_like_the_case_are_taken_for_its_own(run, cas
     assert (tmp_path / "notes.txt").exists() and not (tmp_path / "mask_uncertainty.nii.gz").exists()
 
 
+@pytest.mark.parametrize("content", ['{"Modality": "CT"}', "[]", '{"format": 1}', '{"format": "flarekit-seg', ""])
+def test_a_json_that_another_program_wrote_is_never_replaced(run, cases, tmp_path, content):
+    (tmp_path / "mask.json").write_text(content)
+    outcome = run(cases / "a_0000.nii.gz", "-o", tmp_path / "mask.nii.gz", "--overwrite")
+    assert outcome.code == 4 and "mask.json: is there and is no JSON of flarekit's" in outcome.stderr
+    found = {path: path.read_text() for path in tmp_path.glob("mask*")}
+    assert found == {tmp_path / "mask.json": content}
+
+
 def test_a_label_map_that_is_read_is_not_replaced_by_the_json(run, cases, tmp_path):
     numbering = tmp_path / "mask.json"
     numbering.write_text(json.dumps({"block": 3, "pea": 300}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 import tempfile
@@ -46,6 +47,19 @@ def refuse_input(target: Path, *inputs: Path) -> None:
             raise OutputError("is read and cannot be written too", where=target, remedy="Choose another name.")
 
 
+def refuse_foreign_json(target: Path) -> None:
+    """Raises OutputError when `target` is a file that tells what flarekit did not write: no option replaces that.
+
+    Converters put what a CT's headers say (BIDS) where flarekit's JSON goes: beside the image, under its name.
+    """
+    if target.is_file() and not _written_by_flarekit(target):
+        raise OutputError(
+            "is there and is no JSON of flarekit's",
+            where=target,
+            remedy="Choose another name for the output: --overwrite replaces what flarekit wrote.",
+        )
+
+
 def require_writable(target: Path) -> None:
     """Raises OutputError when no file can be made at `target`, as where a folder is: to be called before long work."""
     with output_errors(target):
@@ -81,3 +95,13 @@ def _exists(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _written_by_flarekit(path: Path) -> bool:
+    with input_errors(path):
+        content = path.read_bytes()
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and str(found.get("format")).startswith("flarekit-")

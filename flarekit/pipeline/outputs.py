@@ -115,6 +115,7 @@ class OutputFiles:
             files.refuse_input(target, *read)
             files.refuse_existing(target, overwrite=replaced)
             files.require_writable(target)
+        files.refuse_foreign_json(self.sidecar)
         return replaced
 
     def report(self) -> dict[str, Any] | None:

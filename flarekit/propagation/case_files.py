@@ -37,6 +37,7 @@ class CaseFiles:
             files.refuse_input(target, self.image, self.drawn)
             files.refuse_existing(target, overwrite=overwrite)
             files.require_writable(target)
+        files.refuse_foreign_json(sidecar_path(self.output))
 
 
 def propagate_files(
