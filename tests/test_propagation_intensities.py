@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -136,6 +137,17 @@ def test_odds_are_limited_and_a_part_of_a_slice_is_that_part_of_the_whole() -> N
     assert odds.max() == 1.5 == model.strongest and odds.min() == -1.5
     region = (slice(7, 18), slice(30, 40))
     np.testing.assert_array_equal(model.log_odds(1, 0, region), odds[region])
+
+
+def test_a_ct_goes_with_its_odds_and_does_not_wait_for_the_garbage_collector() -> None:
+    classes = square(10, 20)
+    hu = ct(np.where(classes, 100, 0), 100)
+    outlines = Outlines({0: classes}, {0: np.array([True])}, SPACING_MM, OutlineConfig())
+    model = Intensities(hu, SPACING_MM, outlines, PLAIN)
+    model.log_odds(1, 0, WHOLE)
+    held = [weakref.ref(each) for each in (hu, outlines, model)]
+    del hu, outlines, model
+    assert [each() for each in held] == [None] * 3
 
 
 @pytest.mark.parametrize("field", ["limit", "around_mm", "doubt_px"])

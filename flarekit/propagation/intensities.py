@@ -8,7 +8,8 @@ histograms of what a user drew as such odds.) The odds are small: they settle wh
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -30,9 +31,11 @@ class Intensities:
         self, hu: np.ndarray, spacing_mm: tuple[float, float, float], outlines: Outlines, config: IntensityConfig
     ) -> None:
         """`hu` (Z, H, W) of the volume whose annotated slices have these outlines, `spacing_mm` (z, h, w)."""
-        self._hu, self._spacing_mm, self._outlines, self._config = hu, spacing_mm, outlines, config
-        self._bins = lru_cache(maxsize=SLICES_AT_ONCE)(self._binned)
-        self._histograms = lru_cache(maxsize=None)(self._counted)
+        self._outlines, self._config = outlines, config
+        blur_px = [config.noise_mm / spacing for spacing in spacing_mm[1:]]
+        # Without self, as in `Outlines`: no cycle keeps a CT until the garbage collector comes by.
+        self._bins = lru_cache(maxsize=SLICES_AT_ONCE)(partial(_binned, hu, blur_px))
+        self._histograms = lru_cache(maxsize=None)(partial(_counted, self._bins, outlines, config.around_mm))
 
     @property
     def strongest(self) -> float:
@@ -59,18 +62,19 @@ class Intensities:
         odds = np.log((own + TINY) / (around + TINY))
         return odds.clip(-self._config.limit, self._config.limit).astype(np.float32)
 
-    def _counted(self, z: int, k: int) -> Histograms:
-        distance = self._outlines.distance(z, k)
-        if distance is None:
-            return np.zeros((2, BINS))
-        bins, mm = self._bins(z)[distance.region], distance.mm
-        areas = mm > 0, (mm < 0) & (mm >= -self._config.around_mm)
-        return np.stack([np.bincount(bins[area], minlength=BINS).astype(float) for area in areas])
 
-    def _binned(self, z: int) -> np.ndarray:
-        """uint8 (H, W): the bin of every pixel of slice z."""
-        from scipy.ndimage import gaussian_filter
+def _counted(bins_of: Callable[[int], np.ndarray], outlines: Outlines, around_mm: float, z: int, k: int) -> Histograms:
+    distance = outlines.distance(z, k)
+    if distance is None:
+        return np.zeros((2, BINS))
+    bins, mm = bins_of(z)[distance.region], distance.mm
+    areas = mm > 0, (mm < 0) & (mm >= -around_mm)
+    return np.stack([np.bincount(bins[area], minlength=BINS).astype(float) for area in areas])
 
-        hu = self._hu[z].clip(LOWEST_HU, HIGHEST_HU - 1).astype(np.float32)
-        smooth = gaussian_filter(hu, [self._config.noise_mm / spacing for spacing in self._spacing_mm[1:]])
-        return ((smooth - LOWEST_HU) / BIN_HU).clip(0, BINS - 1).astype(np.uint8)
+
+def _binned(hu: np.ndarray, blur_px: Sequence[float], z: int) -> np.ndarray:
+    """uint8 (H, W): the bin of every pixel of slice z."""
+    from scipy.ndimage import gaussian_filter
+
+    smooth = gaussian_filter(hu[z].clip(LOWEST_HU, HIGHEST_HU - 1).astype(np.float32), blur_px)
+    return ((smooth - LOWEST_HU) / BIN_HU).clip(0, BINS - 1).astype(np.uint8)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -45,7 +45,7 @@ class Outlines:
         objects = len(next(iter(known.values())))
         self._annotated, self._spacing_mm, self._config = annotated, spacing_mm, config
         self._slices = [[z for z in sorted(annotated) if known[z][k]] for k in range(objects)]
-        self._measured_once = lru_cache(maxsize=4 * objects)(self._measured)
+        self._measured_once = lru_cache(maxsize=4 * objects)(partial(_measured, annotated, spacing_mm))
 
     def log_odds(self, z: int, k: int, region: Region) -> np.ndarray:
         """float32 (rows, columns): how much more likely than not object k is on slice z, pixel by pixel."""
@@ -99,19 +99,6 @@ class Outlines:
         mm[_from(overlap, region)] = distance.mm[_from(overlap, distance.region)]
         return mm
 
-    def _measured(self, z: int, k: int) -> Distance | None:
-        from scipy.ndimage import distance_transform_edt  # takes a while, in which other slices are worked on
-
-        mask = self._annotated[z] == k + 1
-        if not mask.any():
-            return None
-        pixels = [math.ceil(BAND_MM / spacing) for spacing in self._spacing_mm[1:]]
-        region, own = _around(mask, pixels), _around(mask, (0, 0))
-        mask = mask[region]
-        outside = distance_transform_edt(~mask, self._spacing_mm[1:])
-        inside = distance_transform_edt(mask, self._spacing_mm[1:]) if not mask.all() else np.full(mask.shape, BAND_MM)
-        return Distance(region, np.maximum(inside - outside, -BAND_MM).astype(np.float32), own)
-
 
 def share_above(z: int, below: int, above: int) -> float:
     """How much of slice z is told by the neighbour above, 0..1; the rest is told by the one below."""
@@ -127,6 +114,22 @@ def joined(regions: Sequence[Region]) -> Region | None:
         for parts in zip(*regions, strict=True)
     )
     return first, second
+
+
+def _measured(
+    annotated: Mapping[int, np.ndarray], spacing_mm: tuple[float, float, float], z: int, k: int
+) -> Distance | None:
+    from scipy.ndimage import distance_transform_edt  # takes a while, in which other slices are worked on
+
+    mask = annotated[z] == k + 1
+    if not mask.any():
+        return None
+    pixels = [math.ceil(BAND_MM / spacing) for spacing in spacing_mm[1:]]
+    region, own = _around(mask, pixels), _around(mask, (0, 0))
+    mask = mask[region]
+    outside = distance_transform_edt(~mask, spacing_mm[1:])
+    inside = distance_transform_edt(mask, spacing_mm[1:]) if not mask.all() else np.full(mask.shape, BAND_MM)
+    return Distance(region, np.maximum(inside - outside, -BAND_MM).astype(np.float32), own)
 
 
 def _around(mask: np.ndarray, margin: Sequence[int]) -> Region:
