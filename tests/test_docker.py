@@ -171,7 +171,7 @@ def test_the_dockerfile_has_no_lint(run_cli, models, tmp_path: Path) -> None:
 def test_a_challenge_refuses_the_starter_weights_in_one_line_and_writes_nothing(run_cli, tmp_path: Path) -> None:
     outcome = run_cli("docker", tmp_path / "context", "--challenge")
     assert outcome.code == 5 and outcome.stderr.count("\n") == 1
-    assert "starter-reference@1 is pretrained or saw extra data, which --challenge refuses" in outcome.stderr
+    assert "starter-reference@2 is pretrained or saw extra data, which --challenge refuses" in outcome.stderr
     assert "Use a checkpoint trained from random weights" in outcome.stderr
     assert list(tmp_path.iterdir()) == []
     publish_tiny("ref", labels=FLARE22)

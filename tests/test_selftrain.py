@@ -390,7 +390,7 @@ def test_a_checkpoint_that_is_not_there_is_missed_before_anything_is_done(place:
 
 
 def test_both_checkpoints_of_an_init_are_looked_for(place: Path, run_cli) -> None:
-    path = write_config(place, ('arch = "tiny"', 'arch = "tiny"\ninit = "starter-reference@1, nobody@1"'))
+    path = write_config(place, ('arch = "tiny"', 'arch = "tiny"\ninit = "starter-reference, nobody@1"'))
     outcome = run_cli("selftrain", "run", path.name)
     assert outcome.code == 5 and "unknown checkpoint 'nobody@1'" in outcome.stderr
 
@@ -451,7 +451,7 @@ def test_pseudo_labels_that_changed_within_a_round_are_refused(config: Selftrain
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("models = 2", 'models = 2\nfirst = ["starter-reference@1", "starter-propagation@2"]'), "a reference one is"),
+        (("models = 2", 'models = 2\nfirst = ["starter-reference", "starter-propagation"]'), "a reference one is"),
         (("threshold = 0.0", 'threshold = 0.0\npropagation_model = "starter-reference"'), "a propagation one is"),
     ],
 )

@@ -1,8 +1,8 @@
 """Segment a case: a few slices by the reference module, the best of them propagated to all others.
 
 Paper, section 2.2. Probabilities exist for the slices at hand only; the volume is held as int16 HU and uint8
-classes. Ours are the second look at organs in doubt (`flarekit.reference.sampling`), and that small pieces are dropped
-(`flarekit.pipeline.pieces`).
+classes. Ours are the second look at organs in doubt (`flarekit.reference.sampling`), and that what is carried past an
+organ's ends (`flarekit.pipeline.reach`) and small pieces (`flarekit.pipeline.pieces`) are dropped.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from flarekit.data.slices import VolumeSlices
 from flarekit.pipeline.carrying import carry
 from flarekit.pipeline.maps import Sink
 from flarekit.pipeline.pieces import small_pieces
+from flarekit.pipeline.reach import out_of_reach
 from flarekit.pipeline.segmentation import Assembly, SecondPass, Segmentation
 from flarekit.pipeline.stopwatch import Stopwatch
 from flarekit.reference import (
@@ -48,7 +49,7 @@ def segment(
     Without `propagation` the reference module sees every slice. The propagation runs on the reference module's
     device; each checkpoint brings its own preprocessing. `sinks` get the probabilities that every slice is decided
     by: the reference module's where its mask is kept, the propagation's elsewhere, outlines and HU included; what is
-    dropped as a small piece is still in them. Progress goes to stderr when that is a terminal. Raises CheckpointError
+    dropped is still in them. Progress goes to stderr when that is a terminal. Raises CheckpointError
     for values that are not finite, and OutOfMemory.
     """
     reference = reference.flipping() if config.flips else reference
@@ -62,11 +63,13 @@ def segment(
     with watch.stage("second pass"):
         evidence, second = _look_again(evidence, reference, slices, config, sinks, votes)
     reference.rest()
-    references = select_references(_table(evidence, volume), config.selection)
+    table = _table(evidence, volume)
+    references = select_references(table, config.selection)
     assembly = Assembly(volume.array.shape, reference.labels)
     with watch.stage("propagation"):
         chosen = [item for item in evidence if item.z in references]
         carry(assembly, volume, chosen, propagation, reference.device, config.propagation, sinks)
+    _drop_out_of_reach(assembly, table, config)
     _drop_small_pieces(assembly, config)
     return Segmentation(
         classes=assembly.classes,
@@ -146,6 +149,11 @@ def _look_again(
         new = f"; found {', '.join(second.found)}" if second.found else ""
         logger.info("Second pass: %d more slices for %s%s.", len(added), ", ".join(second.doubtful), new)
     return evidence + added, second
+
+
+def _drop_out_of_reach(assembly: Assembly, table: OrganTable, config: SegmentConfig) -> None:
+    for organ, beyond in out_of_reach(table, len(assembly.classes), config.second_pass.min_area_mm2):
+        assembly.drop(organ, (beyond, slice(None), slice(None)), assembly.classes[beyond] == organ)
 
 
 def _drop_small_pieces(assembly: Assembly, config: SegmentConfig) -> None:
