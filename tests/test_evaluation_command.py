@@ -64,6 +64,19 @@ def test_organs_without_labels_can_be_left_out(folders: tuple[Path, Path], run_c
     assert run_cli("evaluate", "masks", *folders, "--organs", ",").code == 2
 
 
+def test_an_organ_that_no_truth_shows_is_named(folders: tuple[Path, Path], run_cli) -> None:
+    predicted, true = folders
+    spleen = liver(20)
+    spleen.reshape(-1)[-4:] = 3
+    save(predicted / "FLARE22_Tr_0001.nii.gz", spleen)
+    hint = "Drawn, and nowhere in the truth: spleen."
+    assert hint in run_cli("evaluate", "masks", *folders).stdout
+    assert hint not in run_cli("evaluate", "masks", *folders, "--organs", "liver").stdout
+    save(true / "b.nii.gz", spleen)
+    outcome = run_cli("evaluate", "masks", *folders)
+    assert outcome.code == 0 and hint not in outcome.stdout
+
+
 def test_two_files_are_one_case_in_a_table(folders: tuple[Path, Path], run_cli) -> None:
     predicted, true = folders
     outcome = run_cli("evaluate", "masks", predicted / "b.nii", true / "b.nii.gz")

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flarekit.evaluation.dice import CaseScores, Overlap, dice, organ_means, score_case, scored_organs
+from flarekit.evaluation.dice import (
+    CaseScores,
+    Overlap,
+    dice,
+    never_in_truth,
+    organ_means,
+    score_case,
+    scored_organs,
+)
 from flarekit.evaluation.tables import scores_to_csv, scores_to_json
 from flarekit.labels import IGNORE
 
@@ -66,3 +74,12 @@ def test_organs_are_listed_as_the_fullest_case_does_and_then_those_that_it_lacks
 def test_scores_of_some_organs_leave_out_the_others_of_both_kinds() -> None:
     both = CaseScores(case="a", dice={"liver": 0.5, "spleen": 1.0}, nsd={"liver": 0.25, "spleen": 0.75})
     assert both.only({"liver"}) == CaseScores(case="a", dice={"liver": 0.5}, nsd={"liver": 0.25})
+
+
+def test_an_organ_that_is_drawn_and_never_labelled_is_named():
+    one = CaseScores(case="a", dice={"liver": 0.9, "spleen": 0.0, "aorta": 1.0}, absent=frozenset({"spleen", "aorta"}))
+    other = CaseScores(case="b", dice={"liver": 0.0, "spleen": 1.0}, absent=frozenset({"spleen"}))
+    labelled = CaseScores(case="c", dice={"spleen": 0.0})
+    assert never_in_truth([one, other]) == ("spleen",)
+    assert never_in_truth([one, other, labelled]) == ()
+    assert one.only({"liver"}).absent == frozenset()

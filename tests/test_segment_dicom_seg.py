@@ -77,7 +77,7 @@ def test_the_checkpoints_are_named_as_the_algorithm(run, tmp_path):
 def test_without_a_name_the_option_asks_for_it(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     outcome = run("--dicom-seg")
-    assert outcome.code == 0 and "Wrote scan_seg.dcm." in outcome.stdout
+    assert outcome.code == 0 and "Wrote scan_seg.dcm. Beside it: scan_seg.json.\n" in outcome.stdout
     assert frames_of(pydicom.dcmread("scan_seg.dcm")).any(axis=(1, 2)).all()
 
 

@@ -48,7 +48,7 @@ from flarekit.cli.segment_options import (
     Statistics,
     Uncertainty,
 )
-from flarekit.cli.segment_view import case_doubts, case_table, organ_table
+from flarekit.cli.segment_view import case_doubts, case_table, organ_table, written
 from flarekit.config.propagation import PropagationConfig
 from flarekit.config.reference import BACKENDS, SELECTIONS, SamplingConfig, SelectionConfig
 from flarekit.config.segment import OutputConfig, SegmentConfig
@@ -136,7 +136,7 @@ def _segment_one(case: CaseFiles, output: Path | None, recipe: Recipe, *, overwr
     outputs.check(case.image, overwrite=overwrite)
     done = segment_case(case, outputs, recipe, recipe.models.load(), overwrite=overwrite)
     doubts = (f"Doubtful: {text}" for text in case_doubts(done.report["flags"]))
-    console.emit(done.report, organ_table(done.report["organs"]), f"Wrote {outputs.mask}.", *doubts, as_json=as_json)
+    console.emit(done.report, organ_table(done.report["organs"]), written(outputs), *doubts, as_json=as_json)
 
 
 def _models(model: str, propagation: str | None, backend: str, device: str, *, challenge: bool) -> ModelChoice:

@@ -122,7 +122,7 @@ Flips = Annotated[
         "--flips",
         rich_help_panel=METHOD,
         help="Let the reference module look at slices left for right as well, in twice the time: for checkpoints that "
-        "learned from reflected slices.",
+        "learned from reflected slices. The starter weights did not, and it harms them.",
     ),
 ]
 LeastPiece = Annotated[

@@ -12,6 +12,7 @@ from flarekit.cli import console
 
 if TYPE_CHECKING:
     from flarekit.pipeline.outcome import CaseOutcome
+    from flarekit.pipeline.outputs import OutputFiles
 
 
 def case_doubts(flags: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -29,6 +30,12 @@ def organ_table(organs: Sequence[Mapping[str, Any]]) -> Table:
         for organ in organs
     ]
     return console.table("Organs", columns, rows)
+
+
+def written(outputs: OutputFiles) -> str:
+    """The mask, and the files that lie beside it, or in its folder."""
+    others = [name for name in (*outputs.names, outputs.sidecar.name) if name != outputs.mask.name]
+    return f"Wrote {outputs.mask}. {'In' if outputs.config.split else 'Beside'} it: {', '.join(others)}."
 
 
 def case_table(folder: Path, outcomes: Sequence[CaseOutcome]) -> Table:

@@ -54,6 +54,7 @@ class CaseScores:
     case: str  # its name
     dice: dict[str, float]  # by organ; those that the case is not labelled for are left out
     nsd: dict[str, float] = field(default_factory=dict)  # by organ; those without a tolerance are left out too
+    absent: frozenset[str] = frozenset()  # organs that the truth does not show
 
     @property
     def mean(self) -> float:
@@ -71,6 +72,7 @@ class CaseScores:
             case=self.case,
             dice={organ: value for organ, value in self.dice.items() if organ in organs},
             nsd={organ: value for organ, value in self.nsd.items() if organ in organs},
+            absent=self.absent.intersection(organs),
         )
 
 
@@ -96,6 +98,13 @@ def scored_organs(scores: Sequence[CaseScores]) -> tuple[str, ...]:
     """The organs that at least one case has, in the order of the fullest cases."""
     fullest_first = sorted(scores, key=lambda case: -len(case.dice))
     return tuple(dict.fromkeys(organ for case in fullest_first for organ in case.dice))
+
+
+def never_in_truth(scores: Sequence[CaseScores]) -> tuple[str, ...]:
+    """The organs that were drawn, and that no truth shows: a truth without labels of theirs, maybe."""
+    drawn = {organ for case in scores for organ in case.absent if case.dice[organ] == 0}
+    shown = {organ for case in scores for organ in case.dice if organ not in case.absent}
+    return tuple(organ for organ in scored_organs(scores) if organ in drawn - shown)
 
 
 def _voxels(classes: np.ndarray, organs: int) -> np.ndarray:

@@ -49,12 +49,15 @@ def score_arrays(
     """`score_volumes` on arrays of classes (A, B, C), whose axis `axial` runs along the patient."""
     dice: dict[str, float] = {}
     nsd: dict[str, float] = {}
+    absent = set()
     boxes = zip(_boxes(predicted, len(organs)), _boxes(true, len(organs)), strict=True)
     for number, (organ, (predicted_box, true_box)) in enumerate(zip(organs, boxes, strict=True), start=1):
         box = _scored_box(predicted_box, true_box, axial if organ in rules.ends_given else None, rules)
         known = true[box] != IGNORE
         masks = (predicted[box] == number) & known, true[box] == number
         dice[organ] = mask_dice(*masks)
+        if true_box is None:
+            absent.add(organ)
         if organ not in rules.tolerance_mm:
             continue
         if rules.official and dice[organ] < OFFICIAL_LEAST_DICE:
@@ -62,7 +65,7 @@ def score_arrays(
         else:
             tolerance_mm = rules.tolerance_mm[organ]
             nsd[organ] = surface_dice(*masks, spacing_mm=spacing_mm, tolerance_mm=tolerance_mm, known=known)
-    return CaseScores(case=case, dice=dice, nsd=nsd)
+    return CaseScores(case=case, dice=dice, nsd=nsd, absent=frozenset(absent))
 
 
 def mask_dice(predicted: np.ndarray, true: np.ndarray) -> float:

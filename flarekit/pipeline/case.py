@@ -14,6 +14,7 @@ from flarekit.config import toml
 from flarekit.config.segment import OutputConfig, SegmentConfig
 from flarekit.data.digest import digest
 from flarekit.data.layouts import CaseFiles
+from flarekit.pipeline.chest import chest_flags
 from flarekit.pipeline.flags import Flag, organ_flags
 from flarekit.pipeline.maps import ProbabilityMaps, Sink, UncertaintyMap
 from flarekit.pipeline.models import ModelChoice, SegmentModels
@@ -114,7 +115,8 @@ def segment_volume(
     """
     whole = segment(volume, models.reference, models.propagation, recipe.config, sinks=sinks)
     found = written_part(whole, recipe.labels)
-    flags, statistics = (*doubts, *organ_flags(whole.organs, [organ.name for organ in found.organs])), None
+    written = [organ.name for organ in found.organs]
+    flags, statistics = (*doubts, *chest_flags(volume.array), *organ_flags(whole.organs, written)), None
     if recipe.output.statistics or recipe.output.report:
         measured = measure(volume, found.classes, list(recipe.labels.ids), Units.of(doubts))
         statistics = {recipe.labels.model.names[c - 1]: each for c, each in measured.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -78,7 +78,7 @@ def masks(
     scoring = {"rules": "flare22" if flare22 else "corrected", "tolerance_mm": dict(rules.tolerance_mm)}
     failures = [{"case": case.case, "error": case.error} for case in failed]
     report = scores_to_json(scores) | {"scoring": scoring, "failed": failures}
-    console.emit(report, *_tables(scores, failed), as_json=json)
+    console.emit(report, *_tables(scores, failed), *_hints(scores), as_json=json)
     if failed:
         raise PartialFailure(f"{len(failed)} of {len(results)} cases could not be scored, the first: {_first(failed)}")
 
@@ -148,3 +148,16 @@ def _tables(scores: Sequence[CaseScores], failed: Sequence[FailedCase]) -> list[
     if failed:
         tables.append(console.table("Not scored", ("case", "why"), [(case.case, case.error) for case in failed]))
     return tables
+
+
+def _hints(scores: Sequence[CaseScores]) -> Iterator[str]:
+    """What people ask of the tables."""
+    from flarekit.evaluation.dice import never_in_truth
+
+    if organs := never_in_truth(scores):
+        yield (
+            f"Drawn, and nowhere in the truth: {', '.join(organs)}. That counts as 0. "
+            "If the truth lacks their labels, name the organs to score: --organs."
+        )
+    if len(scores) == 1:
+        yield "Intervals are over cases: there are none of a single one."
