@@ -9,7 +9,7 @@ weights, on whole slices of 3 mm pixels, and segments the five validation anatom
 randomisation is worth.
 
 Every step goes on where it was stopped: run the same line again after a kill. Twenty minutes or so a row and seed on
-one core; `--rows` and `--threads 1` part the rows between processes.
+one core; `--rows` and `--threads 1` part the rows between processes; the first paints the validation CTs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from flarekit.cli import main as flarekit
 from flarekit.config.phantom import RECIPES, PhantomRecipe
 from flarekit.config.preprocessing import PREPROCESSING
 from flarekit.evaluation.bootstrap import mean_over_cases
-from flarekit.files import write_json
+from flarekit.files import write_json, write_text
 
 SPLIT = json.loads((Path(__file__).parent / "starter" / "split.json").read_text(encoding="utf-8"))
 KINDS = ("easy", "noise", "phase", "resolution", "metal")
@@ -39,6 +39,8 @@ TRAINING = (
     "--arch", "lite", "--labelled-batch", "4", "--unlabelled-batch", "0", "--lr", "1e-3",
     "--schedule", "poly", "--warmup", "50", "--clip-norm", "5", "--ema", "0.99", "--save-every", "50",
 )  # fmt: skip
+
+Scores = dict[str, dict[int, np.ndarray]]  # by row and seed, of kind and case: mean Dice over organs
 
 FULL, PLAIN = RECIPES["randomised"], RECIPES["plain"]
 
@@ -115,7 +117,7 @@ def main() -> None:
         for row in arguments.rows:
             study.make(row, seed)
     table = markdown(study.scores())
-    (out / "randomisation.md").write_text(table, encoding="utf-8")
+    write_text(out / "randomisation.md", table, overwrite=True)
     print(table)
 
 
@@ -138,6 +140,7 @@ class Study:
         """Train a row's pair, segment the validation CTs with it and keep their Dice."""
         name = f"{row}-{seed}"
         if self._kept(name).is_file():
+            self._dice(self._kept(name))
             return
         maps = self._maps((*SPLIT["labelled"], *SPLIT["unlabelled"])[:ANATOMIES])
         self._run(row, "phantom", f"stores/{row}", *maps, "--recipe", row, "--tissues", "--seed", "0", *GRID)
@@ -153,16 +156,24 @@ class Study:
             self._run(row, "segment", images, "-o", masks, "--model", name, "--no-propagation")
             found = self._run(row, "evaluate", "masks", masks, "validation/easy/labelled/labels", "--json")
             dice[kind] = {case["case"]: list(case["dice"].values()) for case in json.loads(found)["cases"]}
-        write_json(self._kept(name), dice, overwrite=True)
+        write_json(self._kept(name), {"iterations": self.iterations, "dice": dice}, overwrite=True)
 
-    def scores(self) -> dict[str, np.ndarray]:
-        """Mean Dice over organs of every row: (seeds, kinds, cases)."""
-        found: dict[str, list[list[list[float]]]] = {}
-        for path in sorted((self.out / "scores").glob("*.json")):
-            dice = json.loads(path.read_text(encoding="utf-8"))
-            means = [[_mean(dice[kind][case]) for case in sorted(dice[kind])] for kind in KINDS]
-            found.setdefault(path.stem.rpartition("-")[0], []).append(means)
-        return {row: np.array(found[row]) for row in ROWS if row in found}
+    def scores(self) -> Scores:
+        """What is there of every row."""
+        found: Scores = {row: {} for row in ROWS}
+        for path in (self.out / "scores").glob("*.json"):
+            row, _, seed = path.stem.rpartition("-")
+            dice = self._dice(path)
+            means = [[np.mean(dice[kind][case]) for case in sorted(dice[kind])] for kind in KINDS]
+            found[row][int(seed)] = np.array(means)
+        return {row: by_seed for row, by_seed in found.items() if by_seed}
+
+    def _dice(self, path: Path) -> dict[str, dict[str, list[float]]]:
+        """By kind and case; of trainings as long as those of this run, or of none."""
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["iterations"] != self.iterations:
+            sys.exit(f"{path} is of {kept['iterations']} iterations, not {self.iterations}: choose another folder.")
+        return kept["dice"]
 
     def _kept(self, name: str) -> Path:
         return self.out / "scores" / f"{name}.json"
@@ -182,24 +193,21 @@ class Study:
         return done.stdout
 
 
-def _mean(values: list[float | None]) -> float:
-    return float(np.mean([value for value in values if value is not None]))
-
-
-def markdown(scores: dict[str, np.ndarray]) -> str:
-    """The table: Dice of each row by kind, and what a row loses to `all`, with a 95 % interval over anatomies."""
+def markdown(scores: Scores) -> str:
+    """The table: Dice of each row by kind, and what it has over `all` of the same seeds (95 %, over anatomies)."""
     lines = ["| left out | " + " | ".join(KINDS) + " | mean | beside all (95 %) |", "| --- |" + " ---: |" * 7]
-    for row, dice in scores.items():
-        kinds = [f"{value:.3f}" for value in dice.mean((0, 2))]
-        lines.append(f"| {ROWS[row].title} | {' | '.join(kinds)} | {dice.mean():.3f} | {_beside(dice, scores)} |")
+    for row, by_seed in scores.items():
+        dice = np.mean(list(by_seed.values()), axis=(0, 2))
+        kinds = " | ".join(f"{value:.3f}" for value in dice)
+        lines.append(f"| {ROWS[row].title} | {kinds} | {dice.mean():.3f} | {_beside(row, scores)} |")
     return "\n".join(lines) + "\n"
 
 
-def _beside(dice: np.ndarray, scores: dict[str, np.ndarray]) -> str:
-    if "all" not in scores or dice is scores["all"]:
+def _beside(row: str, scores: Scores) -> str:
+    common = [] if row == "all" else sorted(scores[row].keys() & scores.get("all", {}).keys())
+    if not common:
         return "-"
-    seeds = min(len(dice), len(scores["all"]))
-    found = mean_over_cases((dice[:seeds] - scores["all"][:seeds]).mean((0, 1)))
+    found = mean_over_cases(np.mean([scores[row][seed] - scores["all"][seed] for seed in common], axis=(0, 1)))
     return f"{found.mean:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
 
 

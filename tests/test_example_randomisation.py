@@ -41,11 +41,12 @@ def test_every_row_leaves_something_else_out(example) -> None:
     assert [name for name, row in example.ROWS.items() if row.augmentation == "none"] == ["augmentation", "plain"]
 
 
-def test_what_a_row_loses_is_taken_against_all_by_seed(example) -> None:
-    full = np.full((2, 5, 5), 0.5)
-    table = example.markdown({"all": full, "phases": full[:1] - 0.125}).splitlines()
-    assert table[2].endswith("| 0.500 | - |")
-    assert table[3].endswith("| 0.375 | -0.125 (-0.125 to -0.125) |")
+def test_what_a_row_loses_is_taken_against_all_of_the_same_seed(example) -> None:
+    full = {0: np.full((5, 5), 0.5), 1: np.full((5, 5), 0.75)}
+    table = example.markdown({"all": full, "phases": {1: np.full((5, 5), 0.625)}, "plain": {2: full[0]}}).splitlines()
+    assert table[2].endswith("| 0.625 | - |")
+    assert table[3].endswith("| 0.625 | -0.125 (-0.125 to -0.125) |")
+    assert table[4].endswith("| 0.500 | - |")
 
 
 @pytest.mark.slow
@@ -82,3 +83,6 @@ def test_it_paints_trains_segments_and_a_second_run_repeats_nothing(
     done.clear()
     example.main()
     assert "train" not in done and "segment" not in done
+    monkeypatch.setattr("sys.argv", [*arguments, "--iterations", "7"])
+    with pytest.raises(SystemExit, match="is of 2000 iterations, not 7"):
+        example.main()

@@ -37,10 +37,11 @@ def intensities(
     annotated: dict[int, np.ndarray],
     config: IntensityConfig = PLAIN,
     known: dict[int, list[bool]] | None = None,
+    spacing_mm: tuple[float, float, float] = SPACING_MM,
 ) -> Intensities:
     objects = max(1, *(int(classes.max()) for classes in annotated.values()))
     whose = {z: np.array((known or {}).get(z, [True] * objects)) for z in annotated}
-    return Intensities(hu, SPACING_MM, Outlines(annotated, whose, SPACING_MM, OutlineConfig()), config)
+    return Intensities(hu, spacing_mm, Outlines(annotated, whose, spacing_mm, OutlineConfig()), config)
 
 
 def striped(odd: float, even: float) -> np.ndarray:
@@ -122,6 +123,14 @@ def test_noise_is_smoothed_away() -> None:
     assert told_apart(1.5) > 1.5 * told_apart(0.0)
 
 
+@pytest.mark.parametrize(("spacing_mm", "smooth"), [((3.0, 0.5, 4.0), True), ((3.0, 4.0, 0.5), False)])
+def test_slices_are_smoothed_by_mm_along_either_axis(spacing_mm: tuple[float, float, float], smooth: bool) -> None:
+    classes = square(5, 35)
+    rows = ct(np.where(classes, 55, -200), striped(110, 0))
+    odds = intensities(rows, {0: classes}, replace(PLAIN, noise_mm=1.0), spacing_mm=spacing_mm).log_odds(1, 0, WHOLE)
+    assert bool((odds[5:-5] > 1).all()) == smooth
+
+
 def test_neighbouring_hu_count_where_histograms_are_smoothed() -> None:
     classes = square(10, 20)
     hu = ct(np.where(classes, 100, 0), striped(115, 15))
@@ -156,3 +165,5 @@ def test_settings_that_cannot_be_are_refused(field: str) -> None:
         replace(PLAIN, **{field: 0.0})
     with pytest.raises(ValueError, match="noise_mm"):
         replace(PLAIN, noise_mm=-1.0)
+    with pytest.raises(ValueError, match="around_mm is at most 30, got 31"):
+        replace(PLAIN, around_mm=31.0)

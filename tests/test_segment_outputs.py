@@ -112,6 +112,8 @@ def test_split_writes_one_file_an_organ_into_a_folder(run, case):
     assert run("-o", case.with_name("mask.nii.gz"), "--no-colours").code == 0
     outcome = run("-o", folder, "--split", "--statistics")
     assert outcome.code == 0, outcome.stderr
+    listed = "In it: block.nii.gz, pea.nii.gz, statistics.csv, segmentation.json."
+    assert f"Wrote {folder}. {listed}\n" in outcome.stdout
     whole = read_labels(case.with_name("mask.nii.gz")).array
     assert {file.name for file in folder.iterdir()} == {
         "block.nii.gz", "pea.nii.gz", "segmentation.json", "statistics.csv"

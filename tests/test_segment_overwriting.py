@@ -98,7 +98,7 @@ def test_only_files_that_are_called_like_the_case_are_taken_for_its_own(run, cas
 def test_a_json_that_another_program_wrote_is_never_replaced(run, cases, tmp_path, content):
     (tmp_path / "mask.json").write_text(content)
     outcome = run(cases / "a_0000.nii.gz", "-o", tmp_path / "mask.nii.gz", "--overwrite")
-    assert outcome.code == 4 and "mask.json: is there and is no JSON of flarekit's" in outcome.stderr
+    assert outcome.code == 4 and "mask.json: is there and is no JSON of flarekit's masks" in outcome.stderr
     found = {path: path.read_text() for path in tmp_path.glob("mask*")}
     assert found == {tmp_path / "mask.json": content}
 

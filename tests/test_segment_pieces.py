@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
 from segmentation_doubles import ORGANS, Reader, loaded, painted_classes, painted_volume
 
 from flarekit.checkpoints import Loaded
+from flarekit.config.reference import SamplingConfig
 from flarekit.config.segment import SegmentConfig
 from flarekit.labels import FLARE22, LabelSet
 from flarekit.pipeline import segment
@@ -101,6 +103,20 @@ def test_segment_drops_them_of_organs_by_name(names: tuple[str, str], least: flo
     expected[0, 30:32, 40:42] = 0 if dropped else 1
     np.testing.assert_array_equal(result.classes, expected)
     assert np.isnan(result.certainty[0, 0]) == dropped
+
+
+def test_segment_drops_them_of_what_was_carried_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    carried = painted_classes()
+    carried[5, 30:32, 40:42] = 1
+
+    def carry(assembly: Assembly, *_: object) -> None:
+        for z, classes in enumerate(carried):
+            assembly.add_propagated(z, classes, [1, 2], np.full(2, 0.75, dtype=np.float32))
+
+    monkeypatch.setattr(import_module("flarekit.pipeline.segment"), "carry", carry)
+    reference, propagation = ReferenceModule(named(("liver", "spleen"))), loaded(Reader(), kind="propagation")
+    result = segment(painted_volume(), reference, propagation, SegmentConfig(sampling=SamplingConfig(every=1)))
+    np.testing.assert_array_equal(result.classes, painted_classes())
 
 
 def test_every_organ_of_flare22_is_one_piece() -> None:

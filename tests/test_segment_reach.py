@@ -1,4 +1,4 @@
-"""What is carried past an organ's ends is dropped: past slices on which the reference module sees it no more."""
+"""What is carried past an organ's ends is dropped: past slices on which the reference module sees little of it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def table(*areas_mm2: Sequence[float]) -> OrganTable:
     ((90, 90, 90, 90), []),
     ((0, 59, 0, 0), []),
 ])  # fmt: skip
-def test_an_organ_ends_before_the_slices_beside_it_that_show_it_no_more(areas, beyond) -> None:
+def test_an_organ_ends_before_the_slices_beside_it_that_show_little_of_it(areas, beyond) -> None:
     found = list(out_of_reach(table(areas), DEPTH, 60.0))
     assert [(c, list(range(DEPTH)[part])) for c, part in found] == [(1, list(part)) for part in beyond]
 
@@ -64,3 +64,18 @@ def test_segment_drops_what_is_carried_past_the_slices_it_looked_at(monkeypatch)
     np.testing.assert_array_equal(result.classes[5] == 1, painted_classes()[5] == 1)
     assert result.organs[0].volume_ml == pytest.approx(9 * 400 * 16e-3)
     assert np.isnan(result.certainty[0, 11]) and result.certainty[0, 9] == pytest.approx(0.75)
+
+
+def test_an_organ_of_which_no_slice_shows_enough_is_carried_as_far_as_it_goes(monkeypatch) -> None:
+    monkeypatch.setattr(import_module("flarekit.pipeline.segment"), "carry", carry_to_the_ends)
+    looks = {"sampling": SamplingConfig(every_mm=8.0), "second_pass": SecondPassConfig(max_slices=0)}
+    carried = loaded(Reader(), kind="propagation")
+    for least, slices in ((1600.0, range(1, 10)), (1601.0, range(12))):  # the block has 1600 mm2
+        config = SegmentConfig(**looks, reach_mm2=least)
+        result = segment(painted_volume(), ReferenceModule(loaded(Reader())), carried, config)
+        np.testing.assert_array_equal(np.flatnonzero((result.classes == 1).any(axis=(1, 2))), slices)
+
+
+def test_a_reach_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="reach_mm2 is positive"):
+        SegmentConfig(reach_mm2=0.0)

@@ -26,6 +26,9 @@ class OutlineConfig:
         require.at_least(0, self, "blur_per_mm", "absent_mm")
 
 
+BAND_MM = 30.0  # farther outside an outline, distances are not told apart
+
+
 @dataclass(frozen=True, kw_only=True)
 class IntensityConfig:
     """How HU around annotated outlines count beside the network. Raises ValueError on values that cannot be."""
@@ -39,6 +42,8 @@ class IntensityConfig:
 
     def __post_init__(self) -> None:
         require.positive(self, "limit", "around_mm", "doubt_px")
+        if self.around_mm > BAND_MM:
+            raise ValueError(f"around_mm is at most {BAND_MM:g}, got {self.around_mm}")
         require.at_least(0, self, "noise_mm", "spread_hu")
 
 

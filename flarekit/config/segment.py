@@ -12,16 +12,18 @@ from flarekit.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentConfig:
-    """Every choice between a CT and its mask that a checkpoint does not make. Raises ValueError on a wrong share."""
+    """Every choice between a CT and its mask that a checkpoint does not make. Raises ValueError on wrong values."""
 
     flips: bool = False  # the reference module looks at slices left for right as well, and averages
     sampling: SamplingConfig = field(default_factory=SamplingConfig)  # the first look
     second_pass: SecondPassConfig = field(default_factory=SecondPassConfig)  # the second, where organs are in doubt
     selection: SelectionConfig = field(default_factory=SelectionConfig)  # of the references among the slices seen
     propagation: PropagationConfig = field(default_factory=PropagationConfig)  # from the references to the rest
+    reach_mm2: float = 60.0  # of an organ on a slice, by which the reference module says that it reaches so far
     least_piece: float = 0.3  # of the largest piece's voxels, what a piece of a one-piece organ needs; 0 keeps all
 
     def __post_init__(self) -> None:
+        require.positive(self, "reach_mm2")
         require.shares(self, "least_piece")
 
 

@@ -83,8 +83,9 @@ def dice(predicted: np.ndarray, true: np.ndarray, organs: int) -> np.ndarray:
 
 def score_case(case: str, predicted: np.ndarray, true: np.ndarray, organs: Sequence[str]) -> CaseScores:
     """The scores of a case from two arrays of classes; `organs` are the names in class order."""
-    scores = dice(predicted, true, len(organs)).tolist()
-    return CaseScores(case=case, dice=dict(zip(organs, scores, strict=True)))
+    overlap = Overlap.of(predicted, true, len(organs))
+    absent = (organ for organ, voxels in zip(organs, overlap.true, strict=True) if not voxels)
+    return CaseScores(case=case, dice=dict(zip(organs, overlap.dice.tolist(), strict=True)), absent=frozenset(absent))
 
 
 def organ_means(scores: Sequence[CaseScores]) -> dict[str, float]:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from flarekit.errors import InputError, OutputError
 
+_BESIDE_MASKS = ("flarekit-segmentation", "flarekit-propagation", "flarekit-label-names", "flarekit-unfinished")
+
 
 def require_existing(path: Path) -> None:
     """Raises InputError when nothing is there under this name, as where no file can be called so."""
@@ -48,13 +50,13 @@ def refuse_input(target: Path, *inputs: Path) -> None:
 
 
 def refuse_foreign_json(target: Path) -> None:
-    """Raises OutputError when `target` is a file that tells what flarekit did not write: no option replaces that.
+    """Raises OutputError when `target` is a file, and none of a mask of flarekit's: no option replaces that.
 
     Converters put what a CT's headers say (BIDS) where flarekit's JSON goes: beside the image, under its name.
     """
-    if target.is_file() and not _written_by_flarekit(target):
+    if target.is_file() and _format(target) not in _BESIDE_MASKS:
         raise OutputError(
-            "is there and is no JSON of flarekit's",
+            "is there and is no JSON of flarekit's masks",
             where=target,
             remedy="Choose another name for the output: --overwrite replaces what flarekit wrote.",
         )
@@ -97,11 +99,11 @@ def _exists(path: Path) -> bool:
     return True
 
 
-def _written_by_flarekit(path: Path) -> bool:
+def _format(path: Path) -> str | None:
     with input_errors(path):
         content = path.read_bytes()
     try:
         found = json.loads(content)
-    except ValueError:
-        return False
-    return isinstance(found, dict) and str(found.get("format")).startswith("flarekit-")
+    except (ValueError, RecursionError):
+        return None
+    return str(found.get("format")) if isinstance(found, dict) else None

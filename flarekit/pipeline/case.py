@@ -116,7 +116,8 @@ def segment_volume(
     whole = segment(volume, models.reference, models.propagation, recipe.config, sinks=sinks)
     found = written_part(whole, recipe.labels)
     written = [organ.name for organ in found.organs]
-    flags, statistics = (*doubts, *chest_flags(volume.array), *organ_flags(whole.organs, written)), None
+    chest = chest_flags(volume.array, recipe.labels.model.names)
+    flags, statistics = (*doubts, *chest, *organ_flags(whole.organs, written)), None
     if recipe.output.statistics or recipe.output.report:
         measured = measure(volume, found.classes, list(recipe.labels.ids), Units.of(doubts))
         statistics = {recipe.labels.model.names[c - 1]: each for c, each in measured.items()}

@@ -111,11 +111,13 @@ class OutputFiles:
         replaced = overwrite or self._is_left_over()
         numbering = self.config.label_map  # one of those that have a name, or a file
         read = [path for path in (image, None if numbering is None else Path(numbering)) if path is not None]
-        for target in (*self.written, self.sidecar):
+        targets = (*self.written, self.sidecar)
+        for target in targets:
             files.refuse_input(target, *read)
+        files.refuse_foreign_json(self.sidecar)
+        for target in targets:
             files.refuse_existing(target, overwrite=replaced)
             files.require_writable(target)
-        files.refuse_foreign_json(self.sidecar)
         return replaced
 
     def report(self) -> dict[str, Any] | None:

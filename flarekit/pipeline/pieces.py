@@ -24,7 +24,9 @@ def small_pieces(classes: np.ndarray, names: tuple[str, ...], least: float) -> I
         if box is None or names[c - 1] not in ONE_PIECE:
             continue
         pieces, count = ndimage.label(classes[box] == c, TOUCHING)
-        voxels = np.bincount(pieces.ravel(), minlength=count + 1)
+        voxels = np.zeros(count + 1, dtype=np.int64)
+        for plane in pieces:  # counting widens its input
+            voxels += np.bincount(plane.ravel(), minlength=count + 1)
         voxels[0] = 0  # what lies between them
         small = voxels < least * voxels.max()
         small[0] = False

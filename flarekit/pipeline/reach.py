@@ -1,4 +1,4 @@
-"""How far along the body an organ reaches: not past the slices on which the reference module sees it no more."""
+"""How far along the body an organ reaches: not past the slices on which the reference module sees little of it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from flarekit.reference.evidence import OrganTable
 
 
 def out_of_reach(table: OrganTable, depth: int, least_mm2: float) -> Iterator[tuple[int, slice]]:
-    """Each organ's class and slices, of `depth`, that are beyond it: those at either end without that much of it.
+    """Each organ's class and the slices beyond it, of `depth` in all.
 
-    The slice seen next to its outermost one with that area is the first of them; an organ that no slice shows so
-    much of has none.
+    At either end these begin with the first slice looked at that shows less than `least_mm2` of the organ, counted
+    outwards from the last one that shows so much. Where no slice does, none are beyond it.
     """
     for c, areas in enumerate(table.area_mm2.T, start=1):
         seen = (areas >= least_mm2).nonzero()[0]

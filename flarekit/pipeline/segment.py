@@ -152,7 +152,7 @@ def _look_again(
 
 
 def _drop_out_of_reach(assembly: Assembly, table: OrganTable, config: SegmentConfig) -> None:
-    for organ, beyond in out_of_reach(table, len(assembly.classes), config.second_pass.min_area_mm2):
+    for organ, beyond in out_of_reach(table, len(assembly.classes), config.reach_mm2):
         assembly.drop(organ, (beyond, slice(None), slice(None)), assembly.classes[beyond] == organ)
 
 

@@ -33,11 +33,13 @@ class CaseFiles:
     def check(self, *, overwrite: bool) -> None:
         """Raises OutputError where the result could not be written, or would replace what is read."""
         require_writable_format(self.output)
-        for target in (self.output, sidecar_path(self.output)):
+        targets = (self.output, sidecar_path(self.output))
+        for target in targets:
             files.refuse_input(target, self.image, self.drawn)
+        files.refuse_foreign_json(sidecar_path(self.output))
+        for target in targets:
             files.refuse_existing(target, overwrite=overwrite)
             files.require_writable(target)
-        files.refuse_foreign_json(sidecar_path(self.output))
 
 
 def propagate_files(

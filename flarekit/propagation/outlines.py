@@ -16,9 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flarekit.config.propagation import OutlineConfig
-
-BAND_MM = 30.0  # farther outside an outline, distances are not told apart
+from flarekit.config.propagation import BAND_MM, OutlineConfig
 
 Region = tuple[slice, slice]  # rows and columns of a slice
 

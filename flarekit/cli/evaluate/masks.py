@@ -157,7 +157,8 @@ def _hints(scores: Sequence[CaseScores]) -> Iterator[str]:
     if organs := never_in_truth(scores):
         yield (
             f"Drawn, and nowhere in the truth: {', '.join(organs)}. That counts as 0. "
-            "If the truth lacks their labels, name the organs to score: --organs."
+            "If the truth lacks their labels, name the organs to score (--organs), or what a case is labelled for: "
+            '"labelled_organs" in the dataset.json.'
         )
     if len(scores) == 1:
         yield "Intervals are over cases: there are none of a single one."
