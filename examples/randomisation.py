@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder for everything that is made")
     parser.add_argument("--rows", nargs="+", choices=tuple(ROWS), default=tuple(ROWS), help="these alone")
     parser.add_argument("--seeds", nargs="+", type=int, default=(0,), help="of the networks' random weights")
-    parser.add_argument("--iterations", type=int, default=2000, help="of every training")
+    parser.add_argument("--iterations", type=int, default=3000, help="of every training")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads; all without it")
     arguments = parser.parse_args()
     out = arguments.out.resolve()

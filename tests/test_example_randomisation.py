@@ -84,5 +84,5 @@ def test_it_paints_trains_segments_and_a_second_run_repeats_nothing(
     example.main()
     assert "train" not in done and "segment" not in done
     monkeypatch.setattr("sys.argv", [*arguments, "--iterations", "7"])
-    with pytest.raises(SystemExit, match="is of 2000 iterations, not 7"):
+    with pytest.raises(SystemExit, match="is of 3000 iterations, not 7"):
         example.main()
