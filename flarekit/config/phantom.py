@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+from flarekit.config import require
 from flarekit.config.toml import to_dict
 
 Range = tuple[float, float]
@@ -82,6 +83,18 @@ class ScannerRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChestRecipe:
+    """How label maps go on above their last slice. Raises ValueError on a wrong share."""
+
+    share: float = 0.4  # of the maps, those that do
+    above_mm: Range = (40.0, 140.0)  # how far
+    bend_mm: float = 6.0  # that aorta and esophagus leave a straight course by
+
+    def __post_init__(self) -> None:
+        require.shares(self, "share")
+
+
+@dataclass(frozen=True, kw_only=True)
 class MetalRecipe:
     """Rods and screws along the spine, and what a reconstruction makes of the rays through them."""
 
@@ -103,6 +116,7 @@ class PhantomRecipe:
     body: BodyRecipe = BodyRecipe()
     scanner: ScannerRecipe = ScannerRecipe()
     metal: MetalRecipe | None = None  # no metal in the patient without it
+    chest: ChestRecipe | None = None  # the scan ends where the label map does, without it
 
     def sha256(self) -> str:
         """64 hexadecimal digits over every parameter and the painter's version, but not over the name."""
@@ -113,6 +127,8 @@ class PhantomRecipe:
 RECIPES: dict[str, PhantomRecipe] = {
     # For training: randomised more than realistic.
     "randomised": PhantomRecipe(name="randomised"),
+    # The same, and some scans show the chest too. No network in the package was trained on it.
+    "chests": PhantomRecipe(name="chests", chest=ChestRecipe()),
     # Close to a common portal venous examination; tissues stay in published ranges, organs stay where they are.
     "plain": PhantomRecipe(
         name="plain",

@@ -9,6 +9,7 @@ import numpy as np
 from flarekit.config.phantom import PhantomRecipe
 from flarekit.errors import InputError
 from flarekit.labels import FLARE22, LabelSet
+from flarekit.phantom.above import go_on_above
 from flarekit.phantom.bowel import paint_bowel
 from flarekit.phantom.chest import paint_chest
 from flarekit.phantom.frame import Frame, guess_frame, shows_organs
@@ -82,6 +83,8 @@ def warp_case(
     classes = {name: index for index, name in enumerate(organs.names, start=1)}
     kept = remove_organs(np.ascontiguousarray(label_volume.array), classes, recipe.warp, rng)
     _check_paintable(kept, label_volume.path, verb="keeps")
+    if recipe.chest is not None:
+        kept, source = go_on_above(kept, source, classes, recipe.chest, rng)
     warp = draw_warp(kept, source, spacing_mm or source.spacing_mm, size, recipe.warp, rng)
     labels = warp_labels(kept, warp)
     _check_visible(labels, warp.target, label_volume.path)
